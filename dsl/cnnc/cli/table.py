@@ -1,0 +1,105 @@
+"""Tables: aligned text, folded by rich only where a terminal is too narrow for it.
+
+Laying out a table of n rows costs rich about a millisecond a row and its import more than a whole analysis of AlexNet, and what goes
+down a pipe, or fits, needs no folding. No column is ever left out and no cell cut.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+import click
+
+from cnnc.cli.common import colourful, terminal_width
+
+_GAP = "  "
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column; numbers stand at its right edge."""
+
+    title: str
+    right: bool = False
+
+
+@dataclass(slots=True)
+class Row:
+    """Cells, or a rule (no cells); ``style`` is "", "bold", "dim" or "red"."""
+
+    cells: Sequence[str] = field(default=())
+    style: str = ""
+
+
+def print_table(columns: Sequence[Column], rows: Sequence[Row]) -> None:
+    """Print a table on standard output."""
+    widths = [_cells(c.title) for c in columns]
+    for row in rows:
+        for k, cell in enumerate(row.cells):
+            size = _cells(cell)
+            if size > widths[k]:
+                widths[k] = size
+    natural = sum(widths) + len(_GAP) * (len(columns) - 1)
+    room = terminal_width(sys.stdout)
+    if room is not None and natural > room:
+        _folded(columns, rows, room)
+        return
+    lines = _aligned(columns, rows, widths, natural, colour=colourful(sys.stdout))
+    click.echo("\n".join(lines))
+
+
+def _cells(text: str) -> int:
+    if text.isascii():
+        return len(text)
+    from rich.cells import cell_len
+
+    return cell_len(text)
+
+
+def _aligned(columns: Sequence[Column], rows: Iterable[Row], widths: Sequence[int], natural: int, colour: bool) -> list[str]:
+    def line(cells: Sequence[str]) -> str:
+        shown = []
+        for column, width, cell in zip(columns, widths, cells, strict=True):
+            space = " " * (width - _cells(cell))
+            shown.append(space + cell if column.right else cell + space)
+        return _GAP.join(shown).rstrip()
+
+    rule = "─" * natural
+    found = [_styled(line([c.title for c in columns]), "bold", colour), rule]
+    found += [_styled(line(row.cells), row.style, colour) if row.cells else rule for row in rows]
+    return found
+
+
+def _styled(text: str, style: str, colour: bool) -> str:
+    if not colour or not style:
+        return text
+    return click.style(text, bold=style == "bold" or None, dim=style == "dim" or None, fg="red" if style == "red" else None)
+
+
+def _folded(columns: Sequence[Column], rows: Iterable[Row], room: int) -> None:
+    """A table in which text is folded, and numbers are not as long as there is any room for them."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
+    for column in columns:
+        least = min(8, len(column.title)) if not column.right else None
+        table.add_column(
+            Text(column.title), justify="right" if column.right else "left", no_wrap=column.right, min_width=least, overflow="fold"
+        )
+    for row in rows:
+        if row.cells:
+            table.add_row(*map(Text, row.cells), style=row.style)
+        else:
+            table.add_section()
+    console = Console(highlight=False, no_color=not colourful(sys.stdout) or None)
+    numbers = sum(max(_cells(row.cells[k]) for row in rows if row.cells) + 2 for k, c in enumerate(columns) if c.right) if rows else 0
+    console.width = max(room, numbers + 10 * sum(not c.right for c in columns))
+    console.print(table, soft_wrap=False, crop=False)
+
+
+__all__ = ["Column", "Row", "print_table"]

@@ -1,0 +1,12 @@
+"""The place of a layer that could not be made."""
+
+from __future__ import annotations
+
+from cnnc.layers.base import Map
+
+
+class Hole(Map):
+    """Stands where a stage was refused, so that what follows has something to follow. Not part of the language."""
+
+
+Hole.keyword = "?"

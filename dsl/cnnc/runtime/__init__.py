@@ -1,0 +1,1 @@
+"""Running emitted modules. The only package that imports torch."""

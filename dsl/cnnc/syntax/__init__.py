@@ -1,0 +1,1 @@
+"""Text to tree; `parser` is the only module that knows lark."""
