@@ -244,17 +244,17 @@ def _line(line: Line) -> str:
 
 #: Column name -> title, whether it holds numbers, and the text of a cell.
 COLUMNS: Mapping[str, tuple[Column, Callable[[Line], str]]] = {
-    "layer": (Column("layer"), lambda line: line.label),
-    "op": (Column("op"), _op),
+    "layer": (Column("layer", fold=True), lambda line: line.label),
+    "op": (Column("op", fold=True), _op),
     "window": (Column("k/s/p/g"), _window),
-    "in": (Column("input"), lambda line: " ".join(dict.fromkeys(_shape(line.checked, r) for r in _sources(line)))),
+    "in": (Column("input", fold=True), lambda line: " ".join(dict.fromkeys(_shape(line.checked, r) for r in _sources(line)))),
     "output": (Column("output"), _output),
     "params": (Column("params", right=True), _count("params")),
     "params%": (Column("%", right=True), _share("params")),
     "macs": (Column("MACs", right=True), _count("macs")),
     "macs%": (Column("%", right=True), _share("macs")),
     "field": (Column("RF/jump", right=True), _field),
-    "from": (Column("from"), _from),
+    "from": (Column("from", fold=True), _from),
     "activation": (Column("activation", right=True), _count("activation")),
     "buffers": (Column("buffers", right=True), _count("buffers")),
     "ops": (Column("other ops", right=True), _count("ops")),

@@ -9,20 +9,24 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
 import click
 
 from cnnc.cli.common import colourful, terminal_width
 
 _GAP = "  "
+#: Folded text is never narrower than this.
+_LEAST = 8
 
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A column; numbers stand at its right edge."""
+    """A column; numbers stand at its ``right`` edge. What is in it may ``fold`` over several lines on a narrow terminal."""
 
     title: str
     right: bool = False
+    fold: bool = False
 
 
 @dataclass(slots=True)
@@ -44,7 +48,7 @@ def print_table(columns: Sequence[Column], rows: Sequence[Row]) -> None:
     natural = sum(widths) + len(_GAP) * (len(columns) - 1)
     room = terminal_width(sys.stdout)
     if room is not None and natural > room:
-        _folded(columns, rows, room)
+        _folded(columns, rows, widths, room)
         return
     lines = _aligned(columns, rows, widths, natural, colour=colourful(sys.stdout))
     click.echo("\n".join(lines))
@@ -78,28 +82,28 @@ def _styled(text: str, style: str, colour: bool) -> str:
     return click.style(text, bold=style == "bold" or None, dim=style == "dim" or None, fg="red" if style == "red" else None)
 
 
-def _folded(columns: Sequence[Column], rows: Iterable[Row], room: int) -> None:
-    """A table in which text is folded, and numbers are not as long as there is any room for them."""
+def _folded(columns: Sequence[Column], rows: Iterable[Row], widths: Sequence[int], room: int) -> None:
+    """A table whose columns of text are folded, down to a least width; a terminal narrower than that wraps the lines itself."""
     from rich import box
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
-    for column in columns:
-        least = min(8, len(column.title)) if not column.right else None
-        table.add_column(
-            Text(column.title), justify="right" if column.right else "left", no_wrap=column.right, min_width=least, overflow="fold"
-        )
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=0)
+    least = 0
+    for column, width in zip(columns, widths, strict=True):
+        low = min(width, _LEAST) if column.fold else width
+        least += low + 1
+        side: Literal["left", "right"] = "right" if column.right else "left"
+        table.add_column(Text(column.title), justify=side, min_width=low, no_wrap=not column.fold, overflow="fold")
     for row in rows:
         if row.cells:
             table.add_row(*map(Text, row.cells), style=row.style)
         else:
             table.add_section()
     console = Console(highlight=False, no_color=not colourful(sys.stdout) or None)
-    numbers = sum(max(_cells(row.cells[k]) for row in rows if row.cells) + 2 for k, c in enumerate(columns) if c.right) if rows else 0
-    console.width = max(room, numbers + 10 * sum(not c.right for c in columns))
-    console.print(table, soft_wrap=False, crop=False)
+    console.width = max(room, least - 1)
+    console.print(table, crop=False)
 
 
 __all__ = ["Column", "Row", "print_table"]

@@ -175,6 +175,6 @@ def _print_report(found: Report) -> None:
         return
     click.echo(f"{about}: {len(found.mismatches):,} figures differ from what PyTorch ran")
     print_table(
-        [Column("layer"), Column("figure"), Column("predicted"), Column("executed")],
+        [Column("layer", fold=True), Column("figure", fold=True), Column("predicted", fold=True), Column("executed", fold=True)],
         [Row([m.layer or "(network)", m.what, m.predicted, m.executed]) for m in found.mismatches],
     )

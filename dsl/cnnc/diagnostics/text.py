@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import groupby
 from typing import TYPE_CHECKING
 
 from cnnc.diagnostics.model import Diagnostic, Edit, Label, Severity
@@ -44,8 +45,8 @@ def to_rich(diagnostics: Sequence[Diagnostic], *, width: int = WIDTH, explain: b
 
     text = Text(end="")
     for line in _all(diagnostics, width, explain):
-        for piece, style in line:
-            text.append(piece, _STYLES.get(style, ""))
+        for style, pieces in groupby(line, key=lambda piece: piece[1]):
+            text.append("".join(piece for piece, _ in pieces), _STYLES.get(style, ""))
         text.append("\n")
     return text
 

@@ -1174,7 +1174,7 @@ def field_names(kind: type[Layer]) -> dict[str, str]:
     """The attributes of an op as a spec writes them, in order, with the field that each one is."""
     known = _FIELDS.get(kind)
     if known is None:
-        known = _FIELDS[kind] = {(f.alias or n): n for n, f in kind.model_fields.items()}
+        known = _FIELDS[kind] = {(f.alias or n): (f.alias or n) for n, f in kind.model_fields.items()}
     return known
 
 

@@ -40,6 +40,8 @@ if TYPE_CHECKING:
 _NEST = 62
 #: Repeats of at least this many turns become loops; fewer are written out.
 _ROLL = 3
+#: An expression of at most this many characters is never worth a line of its own.
+_SHORT = 12
 
 
 @dataclass(slots=True, eq=False)
@@ -92,6 +94,7 @@ class ClassWriter:
         self.captured: list[Value] = []
         self.capture_refs: list[list[Ref]] = []
         self.flags: dict[str, str] = {}
+        self.lets: dict[str, tuple[ast.Expr, list[Any]]] = {}
         self.result: Value | None = None
         self.chain = False
         self.shown: Shape | None = None
@@ -116,7 +119,7 @@ class ClassWriter:
                 return None
             inlined = translate(value.expr, [h for h in homes if h is not None], context, self.resolve)
             if inlined is not None:
-                return inlined
+                return self._let(name, inlined, [f[2].value for f in found], context)
             return self._constant([f[2].value for f in found])
         values = [f[2] for f in found]
         if not all(plain(v) for v in values):
@@ -131,6 +134,20 @@ class ClassWriter:
         if rolled is not None and name in rolled:
             return ex.name(rolled[name])
         return self._constant(values)
+
+    def _let(self, spec: str, expr: ast.Expr, values: list[Any], context: Context) -> ast.Expr:
+        """A constant of the spec: a variable at the top of the constructor, if only its arguments decide it."""
+        names = ex.names_in(expr)
+        if isinstance(expr, ast.Name) or not names or names & set(context.variables):
+            return expr
+        python = variable(spec)
+        known = self.lets.get(python)
+        if known is None:
+            kept = self._per_instance(values, context)
+            if kept is None or python in self.params:
+                return expr
+            known = self.lets[python] = (expr, kept)
+        return ex.name(python) if known[0] is expr or ex.to_python(known[0]) == ex.to_python(expr) else expr
 
     @staticmethod
     def _constant(values: list[Any]) -> ast.Expr | None:
@@ -177,6 +194,7 @@ class ClassWriter:
         """The values of all names in one occurrence."""
         owner = context.owners[k]
         names = {p.name: p.values[owner] for p in self.params.values()}
+        names.update((n, values[owner]) for n, (_, values) in self.lets.items())
         scope = self.boundaries[owner]
         if scope.inputs:
             shape = self.instances[owner].graph.shape(scope.inputs[0])
@@ -365,6 +383,7 @@ class ClassWriter:
         first = nodes[0]
         if first.is_input:
             return
+        self._current = nodes
         inputs = [self.value_of([n.inputs[i] for n in nodes], context) for i in range(len(first.inputs))]
         if any(len(n.inputs) != len(first.inputs) for n in nodes):
             raise Mismatch("the instances have different layers")
@@ -375,8 +394,8 @@ class ClassWriter:
         statement = (id(boundary[0]), boundary[1])
         if self.last_statement is not None and statement != self.last_statement and not self.chain:
             for value in inputs[:1]:
-                if value.variable is None:
-                    self.materialise(value, value.name, self._shape_comment(value))
+                if not (value.infix and value.uses == 1 and len(value.text) <= 2 * _SHORT):
+                    self.settle(value)
         self.last_statement = statement
         channels = self._channels(nodes, inputs, context)
         shapes = [n.shapes[0] for n in nodes if n.shapes is not None]
@@ -385,35 +404,57 @@ class ClassWriter:
             value = Value(shapes, channels, "x")
             self._bind_ports(nodes, value, context)
             return
-        stateful = any(f.call is None for f in forms)
-        texts = [self.use(v) for v in inputs]
-        infixes = [v.infix and v.variable is None for v in inputs]
-        if stateful:
-            access = self._register(nodes, forms, inputs, context)
-            plain_text, probed = self._applied(forms, "before", nodes, inputs, texts[0], context, infixes[0])
-            result = (f"{access}({plain_text})", f"{access}({probed})")
-        else:
-            if len(inputs) == 1:
-                texts = [self._applied(forms, "before", nodes, inputs, texts[0], context, infixes[0])]
-                infixes = [infixes[0] and forms[0].before is None]
-            result = self._call([f.call for f in forms], nodes, inputs, texts, context, infixes)
-        result = self._applied(forms, "after", nodes, inputs, result, context, False)
-        infix = not stateful and forms[0].call is not None and forms[0].call.infix and forms[0].after is None
-        if any(f.after is not None and f.after.call is not None and f.after.call.infix for f in forms):
-            infix = True
-        probe = f"_probe(self, {self._probe_name(first)}, {result[1]})"
-        value = Value(shapes, channels, None, result[0], probe, infix)
+        text, probed, infix = self._apply(nodes, forms, inputs, context)
+        pending = [v for v in inputs if v.variable is None and len(v.text) > _SHORT]
+        if pending and len(text) + 4 * self.depth + 28 > WIDTH:
+            for value in pending:
+                self.settle(value)
+            text, probed, infix = self._apply(nodes, forms, inputs, context)
+        for value in inputs:
+            self.use(value)
+        value = Value(shapes, channels, None, text, f"_probe(self, {self._probe_name(first, context)}, {probed})", infix)
         self._bind_ports(nodes, value, context)
-        self._place(nodes, value, context)
+        self._place(value)
 
-    def _probe_name(self, node: Node) -> str:
-        relative = self.relative(node.path)
-        rolled = self._rolled_name(relative)
-        return rolled if rolled is not None else literal(relative.partition("@")[0] + relative.partition("@")[2].lstrip("0123456789"))
+    def _apply(self, nodes: list[Node], forms: list[Form], inputs: list[Value], context: Context) -> tuple[str, str, bool]:
+        """A layer's text on its inputs, plain and probed, and whether it needs parentheses inside a larger expression."""
+        texts = [(v.variable or v.text, v.variable or v.probed) for v in inputs]
+        infixes = [v.infix and v.variable is None for v in inputs]
+        calls = [f.call for f in forms]
+        if len(inputs) == 1:
+            texts = [self._applied(forms, "before", nodes, inputs, texts[0], context, infixes[0])]
+            infixes = [infixes[0] and forms[0].before is None]
+        if any(c is None for c in calls):
+            access = self._register(nodes, forms, inputs, context)
+            result = (f"{access}({texts[0][0]})", f"{access}({texts[0][1]})")
+            infix = False
+        else:
+            result = self._call(calls, nodes, inputs, texts, context, infixes)
+            infix = calls[0] is not None and calls[0].infix
+        result = self._applied(forms, "after", nodes, inputs, result, context, infix)
+        last = forms[0].after
+        if last is not None:
+            infix = last.call is not None and last.call.infix
+        return result[0], result[1], infix
 
-    def relative(self, path: str) -> str:
+    def settle(self, value: Value) -> None:
+        """Give a value that is still an expression its line: under its own name if it is read again later."""
+        if value.variable is None:
+            self.materialise(value, value.name if value.keeps else self.branch, self._shape_comment(value))
+
+    def _probe_name(self, node: Node, context: Context) -> str:
+        relative = self.relative(node.path, context).partition("@")[0]
+        if self._rolled is None:
+            return literal(relative)
+        return self._loop_name([self.relative_of(n, o) for n, o in self._peers(node, context)], context)
+
+    def _peers(self, node: Node, context: Context) -> list[tuple[Node, Occurrence]]:
+        """The nodes at the same place in every occurrence."""
+        return list(zip(self._current, context.occurrences, strict=True))
+
+    def relative(self, path: str, context: Context) -> str:
         """A path without the path of the class's instance."""
-        prefix = self.boundaries[0].path
+        prefix = self.boundaries[context.owners[0]].path
         if prefix and not path.startswith(prefix + "."):
             raise Unsupported(f"`{path}` is used inside `{prefix}`, but belongs outside of it", self.boundaries[0])
         return path[len(prefix) + 1 :] if prefix else path
@@ -424,7 +465,7 @@ class ClassWriter:
         if len(first.shapes) == 1:
             refs = [Ref(n.id) for n in nodes]
             value.uses = self.reads(refs[0], context)
-            value.name = self._value_name(refs[0], context)
+            self._name(value, refs[0], context)
             self.bind(refs, value, context)
             return
         names = []
@@ -447,20 +488,21 @@ class ClassWriter:
         spec = context.occurrences[0].graph.value_names.get(ref)
         return variable(spec) if spec is not None else None
 
+    def _name(self, value: Value, ref: Ref, context: Context) -> None:
+        value.name = self._value_name(ref, context)
+        value.keeps = value.name is not None and self.file.crosses(context.occurrences[0].graph, ref)
+
     def reads(self, ref: Ref, context: Context) -> int:
         """How often this class reads a value."""
         return self.file.reads(context.occurrences[0].graph, self.boundaries[context.owners[0]]).get(ref, 0)
 
-    def _place(self, nodes: list[Node], value: Value, context: Context) -> None:
+    def _place(self, value: Value) -> None:
         """Decide whether a value waits inside the next expression or gets a line."""
-        if value.variable is not None:
-            return
-        if value.uses == 1 and len(value.text) <= _NEST:
-            return
-        keeps = value.name if self.file.crosses(context.occurrences[0].graph, Ref(nodes[0].id)) else None
-        self.materialise(value, keeps or self.branch, self._shape_comment(value))
+        if value.variable is None and (value.uses != 1 or len(value.text) > _NEST):
+            self.settle(value)
 
     branch: str | None = None
+    _current: Sequence[Node] = ()
 
     def _shape_comment(self, value: Value) -> str:
         if self.kind != "network" or len({tuple(s) for s in value.shapes}) != 1:
@@ -580,7 +622,7 @@ class ClassWriter:
         said = self.express(values, expr, context, hint)
         if said is not None:
             texts[id(arg)] = self.print(said, context, forward)
-        elif name in (IN_CHANNELS, IN_SIZE) and isinstance(expr, ast.Binary) and self.holds(expr, values, context):
+        elif name in (IN_CHANNELS, IN_SIZE) and isinstance(expr, ast.Binary) and not ex.has_names(expr):
             texts[id(arg)] = self.print(expr, context, forward)
         else:
             texts[id(arg)] = literal(args[0].value)
@@ -623,7 +665,7 @@ class ClassWriter:
 
     def _register(self, nodes: list[Node], forms: list[Form], inputs: list[Value], context: Context) -> str:
         """Construct a layer's module; how ``forward`` reaches it."""
-        relative = self.relative(nodes[0].path).partition("@")[0]
+        relative = self.relative(nodes[0].path, context).partition("@")[0]
         if nodes[0].shares is not None:
             return self._access(relative)
         if any(f.module is None for f in forms):
@@ -730,16 +772,13 @@ class ClassWriter:
         probed = f"{access}({', '.join(t[1] for t in texts)})"
         value = Value(self._shapes(inner), built.channels, None, text, probed)
         self._bind_result(inner, value, context)
-        if value.uses > 0:
-            result = scope.result
-            keeps = value.name if result is not None and self.file.crosses(inner.occurrences[0].graph, result) else None
-            if value.uses > 1 or len(text) > _NEST or self.kind == "network":
-                self.materialise(value, keeps or self.branch, self._shape_comment(value))
+        if value.uses > 1 or len(text) > _NEST or (value.uses and self.kind == "network"):
+            self.settle(value)
 
     def _statement_break(self, inlet: Value, scope: Scope) -> None:
         statement = (id(scope.parent), scope.span.start)
-        if self.last_statement is not None and inlet.variable is None:
-            self.materialise(inlet, inlet.name if inlet.uses > 1 else self.branch, self._shape_comment(inlet))
+        if self.last_statement is not None:
+            self.settle(inlet)
         self.last_statement = statement
 
     def _shapes(self, inner: Context) -> list[Shape]:
@@ -758,14 +797,14 @@ class ClassWriter:
         if first.scope.inputs and kept and kept[0] == first.scope.inputs[0]:
             raise Unsupported("an instance that gives back its input", first.scope)
         value.uses = self.reads(kept[0], context)
-        value.name = self._value_name(kept[0], context)
+        self._name(value, kept[0], context)
         self.bind(kept, value, context)
 
     def _build(self, inner: Context, context: Context, inlet: Value | None) -> Built:
         """The module of an instance: constructed, or for a further use of a shared one found."""
         scope = inner.occurrences[0].scope
-        relative = self.relative(scope.path).partition("@")[0]
-        if scope.kind == "body" and (row := self.inline_chain(inner, context, inlet)) is not None:
+        relative = self.relative(scope.path, inner).partition("@")[0]
+        if scope.kind != "block" and (row := self.inline_chain(inner, context, inlet)) is not None:
             text, channels = row
             relatives = [self.relative_of(o.scope, o) for o in inner.occurrences]
             return Built(self.attach(relative, text, relatives, context), channels, [])
@@ -895,8 +934,7 @@ class ClassWriter:
         scope = inner.occurrences[0].scope
         name = variable(attribute(split_path(scope.path)[-1]))
         inlet = self.value_of([o.scope.inputs[0] for o in inner.occurrences], context)
-        if inlet.variable is None:
-            self.materialise(inlet, None, self._shape_comment(inlet))
+        self.settle(inlet)
         self.emit("if self.training:")
         self.depth += 1
         if self.file.needs_module(inner.occurrences[0].graph, scope):
@@ -927,8 +965,7 @@ class ClassWriter:
         branches = [k for k, i in enumerate(items) if isinstance(i, Scope) and i.kind == "branch"]
         joins = [k for k, i in enumerate(items) if isinstance(i, int)]
         for value in self._inlets(inner):
-            if value.variable is None and not self.chain:
-                self.materialise(value, self.branch, self._shape_comment(value))
+            self.settle(value)
         outer_branch = self.branch
         two = len(branches) == 2 and bool(joins) and inner.occurrences[0].graph.nodes[items[joins[0]]].op != "concat"  # type: ignore[index]
         for number, k in enumerate(branches):
@@ -943,7 +980,7 @@ class ClassWriter:
             self.branch = self._branch_name(default)
             self.last_statement = None
             self.items(there)
-            self._end_branch(there, column)
+            self._end_branch(there, column, two)
         self.branch = outer_branch
         self.last_statement = None
         for k in joins:
@@ -968,12 +1005,12 @@ class ClassWriter:
             return []
         return [self.value_of([s.inputs[0] for s in scopes], inner)]
 
-    def _end_branch(self, there: Context, column: list[Scope]) -> None:
+    def _end_branch(self, there: Context, column: list[Scope], inline: bool) -> None:
         """A branch's value waits in a variable, unless it is short."""
         if any(s.result is None for s in column):
             return
         value = self.values.get((id(there.occurrences[0].graph), column[0].result))  # type: ignore[arg-type]
-        if value is not None and value.variable is None and (value.uses > 1 or len(value.text) > 24):
+        if value is not None and value.variable is None and (value.uses > 1 or len(value.text) > 2 * _SHORT or (not inline and "(" in value.text)):
             self.materialise(value, self.branch)
 
     # --------------------------------------------------------------------------------------------------------------- conditions
@@ -999,8 +1036,7 @@ class ClassWriter:
         parts: dict[bool, tuple[list[Line], list[Line], Value | None]] = {}
         inlet = self._inlets(inner)
         for value in inlet:
-            if value.variable is None and not self.chain:
-                self.materialise(value, self.branch, self._shape_comment(value))
+            self.settle(value)
         before_live = dict(self.live)
         before = [(v, v.uses) for v in dict.fromkeys(self.values.values())]
         counted: list[tuple[Value, int]] = []
@@ -1194,6 +1230,7 @@ class ClassWriter:
             set(self.used),
             set(self.stored),
             dict(self.flags),
+            dict(self.lets),
             self.last_statement,
             self.shown,
             dict(self.families),
@@ -1209,8 +1246,8 @@ class ClassWriter:
         self.values = s[2]
         for value, uses, name in s[3]:
             value.uses, value.variable = uses, name
-        (self.live, self.registered, self.params, self.used, self.stored, self.flags, self.last_statement, self.shown) = s[4:12]
-        self.families, self.depth, self.init_depth, self.loop_names, self.taken = s[12:17]
+        (self.live, self.registered, self.params, self.used, self.stored, self.flags, self.lets) = s[4:11]
+        self.last_statement, self.shown, self.families, self.depth, self.init_depth, self.loop_names, self.taken = s[11:18]
         self._rolled = None
 
     def _family(self, inner: Context, counts: list[int]) -> bool:
@@ -1222,8 +1259,7 @@ class ClassWriter:
             return False
         scopes = [o.scope for o in inner.occurrences]
         entry = self.value_of([s.inputs[0] for s in scopes], inner)
-        if entry.variable is None:
-            self.materialise(entry, self.branch, self._shape_comment(entry))
+        self.settle(entry)
         rows: list[str] = []
         value: Value = entry
         for turn in range(counts[0]):
@@ -1247,7 +1283,8 @@ class ClassWriter:
         refs = [s.result for s in scopes if s.result is not None]
         result.uses = self.reads(refs[0], inner)
         self.bind(refs, result, inner)
-        self.materialise(result, self.branch, self._shape_comment(result))
+        self._name(result, refs[0], inner)
+        self.settle(result)
         return True
 
     def _roll(self, inner: Context, counts: list[int]) -> None:
@@ -1267,8 +1304,7 @@ class ClassWriter:
         index = self._loop_variable(statement, there, turns)
         entry_refs = [o.scope.inputs[0] for o in inner.occurrences]
         entry = self.value_of(entry_refs, inner)
-        if entry.variable is None:
-            self.materialise(entry, self.branch, self._shape_comment(entry))
+        self.settle(entry)
         carried, start = self._carried(entry, inner, there)
         value = Value(
             [s for t in turns if (s := t.graph.shape(t.scope.inputs[0])) is not None], carried, "x" if self.chain else entry.variable
@@ -1336,8 +1372,9 @@ class ClassWriter:
         there.loops[id(statement)] = names
         if len(statement.targets) == 2:
             return names[statement.targets[0][0]]
+        spoken = {argument(n) for t in turns for s in t.scope.chain() for n in s.bindings}
         index = "i"
-        while index in there.variables or index in self.params:
+        while index in there.variables or index in self.params or index in spoken:
             index = chr(ord(index) + 1)
         return index
 
@@ -1414,11 +1451,6 @@ class ClassWriter:
         return f'f"{base}{{{inside}}}"'
 
     loop_names: dict[str, str]
-
-    def _rolled_name(self, relative: str) -> str | None:
-        if self._rolled is None:
-            return None
-        return self.loop_names.get(relative) or f'f"{relative}"'
 
     def _loop_header(
         self,
@@ -1528,6 +1560,9 @@ class ClassWriter:
 
     def signature(self) -> list[Parameter]:
         """The constructor arguments in order: the input's channels, the block's parameters, then the rest; defaults last."""
+        for name, (expr, _) in reversed(self.lets.items()):
+            if name in self.used:
+                self.used |= ex.names_in(expr)
         chosen = [p for p in self.params.values() if p.name in self.used or p.name in self.stored]
         order = {name: k for k, name in enumerate(self._declared())}
         first = [p for p in chosen if p.name == "in_channels" and p.spec is None]
@@ -1560,7 +1595,12 @@ class ClassWriter:
         """The lines of ``__init__`` behind ``super().__init__()``, indexed names filled in."""
         lines: list[Line] = []
         families = {f.at: f for f in self.families.values()}
-        stored = [p.name for p in self.signature() if p.name in self.stored]
+        context = Context(list(self.instances))
+        for name, (expr, _) in self.lets.items():
+            if name in self.used:
+                text = f"{name} = {self.print(expr, context)}"
+                lines.append(Line(0, text, text))
+        stored = [n for n in [*(p.name for p in self.signature()), *self.lets] if n in self.stored]
         lines += [Line(0, f"self.{n} = {n}", f"self.{n} = {n}") for n in stored]
         for k, line in enumerate(self.init):
             family = families.get(k)

@@ -76,6 +76,8 @@ def multiply(left: ast.Expr, right: ast.Expr) -> ast.Expr:
     for a, b in ((left, right), (right, left)):
         if isinstance(a, ast.Number) and a.value == 1:
             return b
+        if isinstance(a, ast.Number) and isinstance(b, ast.Binary) and b.op == "*" and isinstance(b.left, ast.Number):
+            return multiply(number(a.value * b.left.value), b.right)
     return ast.Binary("*", left, right, _NOWHERE)
 
 
@@ -146,6 +148,9 @@ def rebuild(e: ast.Expr, change: Callable[[ast.Expr], ast.Expr | None]) -> ast.E
             return add(parts[0], number(parts[1].value if e.op == "+" else -parts[1].value))
         case ast.Binary("*", _, _, _):
             return multiply(parts[0], parts[1])
+        case ast.Binary() if all(isinstance(p, ast.Number) for p in parts):
+            value = evaluate(ast.Binary(e.op, parts[0], parts[1], e.span), {})
+            return None if value is None else constant(value)
         case ast.Binary():
             return ast.Binary(e.op, parts[0], parts[1], e.span)
         case ast.Choose():

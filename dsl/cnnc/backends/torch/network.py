@@ -191,7 +191,9 @@ def _class(writer: ClassWriter, probe: bool) -> list[str]:
     lines = [f"class {writer.name}({base}):"]
     if scope.block is not None:
         params = ", ".join(p.span.text for p in scope.block.params)
-        about = _comment_above(scope.block.span) or [f"Block `{scope.block.name}({params})`."]
+        about = _comment_above(scope.block.span)
+        if not about or about == _file_comment(scope.block.span):
+            about = [f"Block `{scope.block.name}({params})`."]
     else:
         part = re.sub(r"\[\d+\]", "[i]", scope.path)
         about = [f"The part `{part}` of the network."]
@@ -206,16 +208,19 @@ def _class(writer: ClassWriter, probe: bool) -> list[str]:
     result, probed = writer.use(writer.result)
     given = ["x: Tensor", *(f"{v.variable}: Tensor" for v in writer.captured)]
     lines += ["", *lay_out(f"def forward(self, {', '.join(given)})", 4, " -> Tensor:")]
-    body = list(writer.lines)
-    body += _returned(result, probed)
+    body = _returned(list(writer.lines), result, probed)
     return lines + _indented(body, 8, probe, writer.fix_indices)
 
 
-def _returned(text: str, probed: str) -> list[Line]:
-    """The lines that return a value whose type is known to be a tensor."""
+def _returned(lines: list[Line], text: str, probed: str) -> list[Line]:
+    """The lines with the return of a value; its type must be known to be a tensor."""
+    last = lines[-1] if lines else None
+    if last is not None and last.depth == 0 and last.text.startswith(f"{text} = ") and last.text[len(text) + 3 :].startswith(_TYPED):
+        start = len(text) + 3
+        return [*lines[:-1], Line(0, f"return {last.text[start:]}", f"return {last.probed[start:]}", last.comment)]
     if text == "x" or text.startswith(_TYPED):
-        return [Line(0, f"return {text}", f"return {probed}")]
-    return [Line(0, f"x = {text}", f"x = {probed}"), Line(0, "return x", "return x")]
+        return [*lines, Line(0, f"return {text}", f"return {probed}")]
+    return [*lines, Line(0, f"x = {text}", f"x = {probed}"), Line(0, "return x", "return x")]
 
 
 def _network(file: File, writer: ClassWriter, context: Context, inputs: list[str], probe: bool) -> list[str]:
@@ -248,7 +253,10 @@ def _network(file: File, writer: ClassWriter, context: Context, inputs: list[str
         joined = ", ".join([*(t[0] for t in texts), *heads])
         body += [Line(0, "if self.training:", "if self.training:"), Line(1, f"return {joined}", f"return {joined}")]
     shown = ", ".join(t[0] for t in texts)
-    body.append(Line(0, f"return {shown}", f"return {', '.join(t[1] for t in texts)}"))
+    if len(texts) == 1 and not heads:
+        body = _returned(body, *texts[0])
+    else:
+        body.append(Line(0, f"return {shown}", f"return {', '.join(t[1] for t in texts)}"))
     name = "logits" if split else "forward"
     lines += ["", *lay_out(f"def {name}(self, {given})", 4, f" -> {returns}:")]
     doc = "The scores before the softmax." if split else ""
@@ -315,14 +323,14 @@ def _call_text(file: File, graph: Graph, node: int, text: str) -> str:
 def _about(file: File, writer: ClassWriter, inputs: list[str]) -> list[str]:
     graph, checked = file.graphs[0], file.checked
     totals = checked.totals
-    given = ", ".join(f"`{n}` is {node.name} {node.shapes[0]}" for n, node in zip(inputs, graph.inputs, strict=True) if node.shapes)
-    outs = ", ".join(f"{o.name or 'result'} {graph.shape(o.ref)}" for o in graph.outputs)
+    given = ", ".join(f"{node.name} {node.shapes[0]}" for node in graph.inputs if node.shapes)
+    outs = ", ".join(f"{o.name + ' ' if o.name else ''}{graph.shape(o.ref)}" for o in graph.outputs)
     counts = f"{totals.params:,} parameters" + (f" ({totals.params + totals.aux_params:,} with the heads)" if totals.aux_params else "")
     about = _comment_above(graph.definition.span)
     if not about or about == _file_comment(graph.definition.span):
         about = [f"{graph.name}: {counts}, {totals.macs:,} multiply-accumulates an image."]
-        return [*about, f"Shapes without the batch: {given}; {outs} comes out."]
-    return [*about, f"{counts}, {totals.macs:,} multiply-accumulates an image. Without the batch {given}; {outs} comes out."]
+        return [*about, f"From {given} to {outs}, without the batch."]
+    return [*about, f"{counts}, {totals.macs:,} multiply-accumulates an image. From {given} to {outs}, without the batch."]
 
 
 __all__ = ["argument", "stripped_nodes", "write_file"]

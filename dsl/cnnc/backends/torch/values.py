@@ -66,7 +66,9 @@ class Value:
     probed: str = ""
     infix: bool = False
     uses: int = 0
+    #: the spec's name for it, and whether it is read again after the flow has gone on
     name: str | None = None
+    keeps: bool = False
 
     def known(self) -> ast.Expr | None:
         """The channels: the expression, or the number where all occurrences agree."""
