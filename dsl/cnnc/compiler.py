@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import gc
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -14,7 +16,8 @@ from cnnc.elaborate.files import Loader, Reader
 from cnnc.elaborate.networks import build_network, network_names, parse_value
 from cnnc.shapes import Shape
 from cnnc.source import Source, Span
-from cnnc.syntax.parser import Parsed, parse
+from cnnc.syntax.parser import Parsed
+from cnnc.syntax.parser import parse as parse_source
 
 
 @dataclass(frozen=True)
@@ -31,6 +34,18 @@ class Options:
     strict: bool = False
 
 
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """Without Python's cycle collector: it would search a growing network again and again, and find nothing."""
+    was = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was:
+            gc.enable()
+
+
 class Text(str):
     """A value given as text of the language: ``-p blocks=[3, 4, 6, 3]``."""
 
@@ -40,12 +55,19 @@ def no_imports(source: Source, item: Any) -> str:
     return "nothing can be imported here"
 
 
+def parse(source: Source) -> Parsed:
+    """The tree of a text, and its syntax errors."""
+    with _uncollected():
+        return parse_source(source)
+
+
 def elaborate(parsed: Parsed, options: Options = Options(), read: Reader = no_imports) -> Built | tuple[Diagnostic, ...]:  # noqa: B008
     """The graph of the chosen network; the problems alone when there is no network to build."""
-    loader = Loader(read, parse)
-    unit = loader.load(parsed.file)
-    earlier = (*parsed.problems, *loader.problems)
-    built = build_network(unit, options.network, options.parameters, options.inputs, bool(earlier))
+    with _uncollected():
+        loader = Loader(read, parse)
+        unit = loader.load(parsed.file)
+        earlier = (*parsed.problems, *loader.problems)
+        built = build_network(unit, options.network, options.parameters, options.inputs, bool(earlier))
     if isinstance(built, Built):
         return replace(built, problems=(*earlier, *built.problems))
     return (*earlier, *built)
@@ -53,7 +75,8 @@ def elaborate(parsed: Parsed, options: Options = Options(), read: Reader = no_im
 
 def check(built: Built, options: Options = Options()) -> Checked:  # noqa: B008
     """The checked network; with ``strict``, warnings are errors."""
-    checked = check_built(built)
+    with _uncollected():
+        checked = check_built(built)
     if not options.strict:
         return checked
     raised = tuple(replace(p, severity=Severity.ERROR) for p in checked.problems)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from importlib import import_module
@@ -76,11 +77,17 @@ def main(arguments: list[str] | None = None) -> NoReturn:
         status = end.code if isinstance(end.code, int) else 1
     except BaseException as error:
         status = _internal_error(error)
-    sys.exit(_flushed(status))
+    status = _flushed(status)
+    gc.freeze()  # what is about to end need not be searched for garbage once more
+    sys.exit(status)
 
 
 def _prepare() -> None:
-    """Let nothing that is printed, and nobody who stops reading, end in a traceback."""
+    """Start fast; and let nothing that is printed, and nobody who stops reading, end in a traceback."""
+    # Of the time that a small spec takes the collector costs a tenth, and so does pydantic's search of every installed
+    # distribution for plug-ins. A run of ours is short, and makes next to no garbage.
+    gc.disable()
+    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "1")
     for stream in (sys.stdout, sys.stderr):
         reconfigure = getattr(stream, "reconfigure", None)
         if reconfigure is not None:

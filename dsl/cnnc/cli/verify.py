@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import nullcontext
@@ -39,6 +40,7 @@ def command(spec: str | None, everything: bool, device: Literal["meta", "cpu"], 
         refuse("name a SPEC, or give --all" if spec is None else "give SPEC or --all, not both")
     networks = list(_bundled(choice)) if everything else [_one(spec or "", choice)]
     _need_torch()
+    gc.enable()
     reports = list(_run(networks, device, show=not as_json))
     if as_json:
         print_json({"networks": [_data(r) for r in reports]})

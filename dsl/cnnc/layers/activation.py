@@ -1,7 +1,5 @@
 """Activations: one function, cell by cell (softmax: over the channels of each cell)."""
 
-from __future__ import annotations
-
 from typing import Annotated, ClassVar
 
 from pydantic import Field

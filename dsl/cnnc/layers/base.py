@@ -5,11 +5,9 @@ that a spec may write (by position or by name). The methods take shapes (channel
 nothing of places or of the graph: it blames a field by raising :class:`~cnnc.shapes.ShapeError`.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Annotated, Any, ClassVar, Literal, TypeVar
+from typing import Annotated, Any, Literal, cast
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
@@ -19,10 +17,7 @@ from cnnc.shapes import Axis, Shape, ShapeError
 Role = Literal["convolution", "dense", "pooling", "normalisation", "activation", "regularisation", "shape", "merge", "input"]
 
 #: keyword of the language -> class. Filled by defining classes.
-KINDS: dict[str, type[Layer]] = {}
-
-_L = TypeVar("_L", bound="Layer")
-
+KINDS: "dict[str, type[Layer]]" = {}
 
 # ---------------------------------------------------------------------------------------------------------------- field types
 
@@ -157,22 +152,29 @@ def reach_of(axes: tuple[Axis, ...]) -> tuple[Reach, ...]:
 # ----------------------------------------------------------------------------------------------------------------------- layers
 
 
-class Layer(BaseModel):
+class Kind:
+    """The facts of a layer kind as a whole.
+
+    They stand outside of the model and without annotations, which pydantic would evaluate again for each of its subclasses.
+    """
+
+    #: the op's name in the language
+    keyword = ""
+    #: the family: what tables group by and diagrams colour by
+    role = cast(Role, "shape")
+    #: names of values that the op takes beside the flow, before its fields: ``crop_like(name)``
+    references = cast("tuple[str, ...]", ())
+    #: where the output's channels come from, for the backend's symbolic arguments: a field's name, "in" (unchanged), "sum" (of a
+    #: merge's inputs) or None (worked out, with no name)
+    channels_from = cast("str | None", "in")
+    #: whether the output is the input seen differently, without memory of its own
+    view = False
+
+
+class Layer(Kind, BaseModel):
     """A layer kind. Subclass :class:`Map`, :class:`Merge` or :class:`Split`, not this."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True, populate_by_name=True)
-
-    #: the op's name in the language
-    keyword: ClassVar[str] = ""
-    #: the family: what tables group by and diagrams colour by
-    role: ClassVar[Role] = "shape"
-    #: names of values that the op takes beside the flow, before its fields: ``crop_like(name)``
-    references: ClassVar[tuple[str, ...]] = ()
-    #: where the output's channels come from, for the backend's symbolic arguments: a field's name, "in" (unchanged), "sum" (of a
-    #: merge's inputs) or None (worked out, with no name)
-    channels_from: ClassVar[str | None] = "in"
-    #: whether the output is the input seen differently, without memory of its own
-    view: ClassVar[bool] = False
 
     def __init_subclass__(cls, keyword: str = "", role: Role | None = None, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -220,6 +222,9 @@ class Layer(BaseModel):
     def has_params(cls) -> bool:
         """Whether layers of this kind can own parameters."""
         return cls.count_params is not Layer.count_params and getattr(cls, "params", None) is not Map.params
+
+
+Layer.__class_vars__ |= {name for name in vars(Kind) if not name.startswith("__")}
 
 
 class Map(Layer):

@@ -1,7 +1,5 @@
 """Convolutions: plain, grouped, depthwise, by a table of connections, and transposed."""
 
-from __future__ import annotations
-
 import math
 from fractions import Fraction
 from typing import Annotated, Any
@@ -53,7 +51,7 @@ def check_groups(groups: int, channels: int, out: int | None = None) -> None:
             )
 
 
-def _window(layer: Conv | Depthwise, axes: tuple[Axis, ...]) -> tuple[dict[str, Arg], Form | None]:
+def _window(layer: "Conv | Depthwise", axes: tuple[Axis, ...]) -> tuple[dict[str, Arg], Form | None]:
     """The arguments for the window, and the step that pads first where PyTorch's ``padding=`` cannot."""
     cells = symmetric(axes)
     arguments = given(

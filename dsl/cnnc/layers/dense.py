@@ -1,7 +1,5 @@
 """Dense layers: every output reads every input."""
 
-from __future__ import annotations
-
 from typing import Literal
 
 from cnnc.layers.base import EVERYTHING, Count, Flag, Map, Reach, needs_vector

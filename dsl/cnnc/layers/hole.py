@@ -1,7 +1,5 @@
 """The place of a layer that could not be made."""
 
-from __future__ import annotations
-
 from cnnc.layers.base import Map
 
 

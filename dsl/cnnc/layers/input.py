@@ -1,7 +1,5 @@
 """Where values enter a network."""
 
-from __future__ import annotations
-
 from typing import Annotated
 
 from pydantic import Field

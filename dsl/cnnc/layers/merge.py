@@ -1,7 +1,5 @@
 """Merges: several values become one."""
 
-from __future__ import annotations
-
 import math
 
 from cnnc.layers.base import Merge

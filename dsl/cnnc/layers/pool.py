@@ -1,7 +1,5 @@
 """Pooling: windows without weights (and LeNet-5's, which has two a map)."""
 
-from __future__ import annotations
-
 import math
 from fractions import Fraction
 from typing import Annotated, Literal

@@ -1,7 +1,5 @@
 """Layers that drop something while training and do nothing afterwards."""
 
-from __future__ import annotations
-
 from cnnc.layers.base import Map, Probability, needs_map
 from cnnc.layers.form import Form, Helper, call, template
 from cnnc.layers.steps import number

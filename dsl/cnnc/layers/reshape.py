@@ -1,7 +1,5 @@
 """Layers that move, cut, add or repeat numbers without weighing them (and ``scale``, which weighs each channel)."""
 
-from __future__ import annotations
-
 import math
 from fractions import Fraction
 from typing import Annotated, Any, Literal

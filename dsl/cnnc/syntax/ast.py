@@ -6,14 +6,13 @@ Expressions, statements and definitions are frozen dataclasses; ``span`` is the 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from cnnc.record import record
 from cnnc.source import Source, Span
 
 # ------------------------------------------------------------------------------------------------------------------ expressions
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@record
 class Number:
     """An integer or a float; ``62_378_344``, ``1e-4``, ``4.1G``."""
 
@@ -21,7 +20,7 @@ class Number:
     span: Span
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@record
 class String:
     """A quoted string, escapes resolved."""
 
@@ -29,7 +28,7 @@ class String:
     span: Span
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@record
 class Boolean:
     """``true`` or ``false``."""
 
@@ -37,7 +36,7 @@ class Boolean:
     span: Span
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@record
 class SizeLiteral:
     """``3x3``, ``3x227x227``, or with computed parts ``(2*width)x28x28``."""
 
@@ -45,7 +44,7 @@ class SizeLiteral:
     span: Span
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@record
 class Name:
     """A name: a parameter, a constant, a value, a block, or an option such as ``same``."""
 
@@ -53,7 +52,7 @@ class Name:
     span: Span
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@record
 class ListLiteral:
     """``[3, 4, 6, 3]`` or a tuple ``(0, 1)``."""
 
@@ -61,7 +60,7 @@ class ListLiteral:
     span: Span
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@record
 class Unary:
     """``-x``, ``+x``, ``not x``."""
 
@@ -70,7 +69,7 @@ class Unary:
     span: Span
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@record
 class Binary:
     """Arithmetic, a comparison, ``and`` or ``or``."""
 
@@ -80,7 +79,7 @@ class Binary:
     span: Span
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@record
 class Choose:
     """``then if condition else other``."""
 
@@ -90,7 +89,7 @@ class Choose:
     span: Span
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@record
 class Call:
     """A function or an initialiser: ``divisible(v, 8)``, ``normal(std=0.01)``."""
 
@@ -100,7 +99,7 @@ class Call:
     name_span: Span
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@record
 class Index:
     """``list[i]`` or ``skip[i]``."""
 
@@ -109,7 +108,7 @@ class Index:
     span: Span
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@record
 class Attribute:
     """``in.channels``, ``conv1.shape``."""
 
@@ -118,7 +117,7 @@ class Attribute:
     span: Span
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@record
 class Range:
     """``a..b`` (b excluded), ``a..b by c``; only after ``for … in``."""
 
@@ -131,7 +130,7 @@ class Range:
 Expr = Number | String | Boolean | SizeLiteral | Name | ListLiteral | Unary | Binary | Choose | Call | Index | Attribute | Range
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@record
 class Arg:
     """One argument of a call; ``name`` is None for a positional one."""
 
@@ -143,7 +142,7 @@ class Arg:
 # ------------------------------------------------------------------------------------------------------------------- statements
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@record
 class Target:
     """A name that a statement binds, or a use of one as a stage: ``conv1``, ``stage[i]``, ``in``."""
 
@@ -152,7 +151,7 @@ class Target:
     span: Span
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@record
 class Apply:
     """A stage with a name: an op, a block, a module, a value to start from; with a body, a merge."""
 
@@ -162,7 +161,7 @@ class Apply:
     span: Span
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@record
 class Body:
     """``{ … }``: statements."""
 
@@ -173,7 +172,7 @@ class Body:
 Stage = Apply | Body
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@record
 class Flow:
     """A pipeline, perhaps with names for its results and a shape that must hold."""
 
@@ -183,7 +182,7 @@ class Flow:
     span: Span
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@record
 class Input:
     """``input name: shape``."""
 
@@ -193,7 +192,7 @@ class Input:
     name_span: Span
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@record
 class Output:
     """``output name: shape = pipeline``; without a pipeline the flow, or the value of that name, is the output."""
 
@@ -204,7 +203,7 @@ class Output:
     name_span: Span
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@record
 class Head:
     """``head name(weight=0.3) { … }``."""
 
@@ -215,7 +214,7 @@ class Head:
     name_span: Span
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@record
 class Let:
     """``let n = expr``."""
 
@@ -225,7 +224,7 @@ class Let:
     name_span: Span
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@record
 class Module:
     """``module f = Block(…)``."""
 
@@ -236,7 +235,7 @@ class Module:
     name_span: Span
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@record
 class Default:
     """``default conv(pad=same)``."""
 
@@ -246,7 +245,7 @@ class Default:
     op_span: Span
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@record
 class Expect:
     """``expect params == 62_378_344``."""
 
@@ -254,7 +253,7 @@ class Expect:
     span: Span
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@record
 class If:
     """``if … { … } else { … }``; ``else if`` nests."""
 
@@ -264,7 +263,7 @@ class If:
     span: Span
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@record
 class For:
     """``for v in …``, ``for i, v in …``, ``for i, (a, b) in …``; ``repeat n`` has no targets and a count as ``iterable``."""
 
@@ -275,7 +274,7 @@ class For:
     repeat: bool = False
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@record
 class Reserved:
     """A construct whose words are reserved and that this version does not compile: placement and training."""
 
@@ -289,7 +288,7 @@ Statement = Flow | Input | Output | Head | Let | Module | Default | Expect | If 
 # ------------------------------------------------------------------------------------------------------------------ definitions
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@record
 class Param:
     """A parameter of a network or a block."""
 
@@ -298,7 +297,7 @@ class Param:
     span: Span
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@record
 class Network:
     """``network Name(params) { … }``."""
 
@@ -309,7 +308,7 @@ class Network:
     name_span: Span
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@record
 class Variant:
     """``network ResNet50 = ResNet(Bottleneck, [3, 4, 6, 3])``."""
 
@@ -321,7 +320,7 @@ class Variant:
     base_span: Span
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@record
 class Block:
     """``block Name(params) { … }``."""
 
@@ -332,7 +331,7 @@ class Block:
     name_span: Span
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@record
 class Import:
     """``from "file.cnn" import Name`` or ``from std.residual import Name as Other``."""
 
@@ -343,7 +342,7 @@ class Import:
     module_span: Span
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@record
 class Comment:
     """A comment with its ``#``."""
 
@@ -354,7 +353,7 @@ class Comment:
 Item = Network | Variant | Block | Import | Let | Reserved
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@record
 class File:
     """A whole file. ``edition`` is None when the file does not say."""
 
