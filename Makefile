@@ -4,6 +4,7 @@
 #   make test     every test                    make test PYTEST_ARGS="-k alexnet -n 0"   some of them
 #   make check    ruff, mypy --strict, import-linter
 #   make format   let ruff format and fix the Python files
+#   make docs     write docs/operators.md from the layer classes
 #   make bench    start-up time against torchinfo, and cost against the number of layers
 #   make clean    remove everything that these targets made
 
@@ -20,7 +21,7 @@ PINS := pyproject.toml constraints.txt
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test check format bench clean
+.PHONY: help demo test check format docs bench clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -43,6 +44,9 @@ check: $(VENV)/.check
 format: $(VENV)/.check
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
+
+docs: $(VENV)/.core
+	$(BIN)/python -m cnnc.layers.manual > docs/operators.md
 
 bench: $(VENV)/.bench
 	$(BIN)/python benchmarks/startup.py

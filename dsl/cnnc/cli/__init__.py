@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import os
 import sys
 from importlib import import_module
@@ -11,6 +10,7 @@ from typing import NoReturn
 import click
 
 from cnnc._version import __version__
+from cnnc.cli import startup
 
 #: The commands in the order of the help text; each is ``cnnc.cli.NAME.command``.
 COMMANDS = ("compile", "shapes", "check", "verify", "list", "new")
@@ -63,6 +63,7 @@ def cli() -> None:
 def main(arguments: list[str] | None = None) -> NoReturn:
     """The program. Never ends in a traceback."""
     try:
+        startup.prepare()
         _prepare()
         result = cli.main(args=arguments, prog_name="cnnc", standalone_mode=False)
         status = result if isinstance(result, int) else 0
@@ -78,16 +79,12 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     except BaseException as error:
         status = _internal_error(error)
     status = _flushed(status)
-    gc.freeze()  # what is about to end need not be searched for garbage once more
+    startup.finish()
     sys.exit(status)
 
 
 def _prepare() -> None:
-    """Start fast; and let nothing that is printed, and nobody who stops reading, end in a traceback."""
-    # Of the time that a small spec takes the collector costs a tenth, and so does pydantic's search of every installed
-    # distribution for plug-ins. A run of ours is short, and makes next to no garbage.
-    gc.disable()
-    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "1")
+    """Let nothing that is printed, and nobody who stops reading, end in a traceback."""
     for stream in (sys.stdout, sys.stderr):
         reconfigure = getattr(stream, "reconfigure", None)
         if reconfigure is not None:

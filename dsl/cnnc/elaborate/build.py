@@ -687,8 +687,8 @@ class Builder:
     def _named(self, statement: ast.Flow | ast.Output, stages: tuple[ast.Stage, ...], name: str, shown: str, flow: Ref | None) -> Ref:
         """Run a pipeline that has a name.
 
-        Where the name belongs to one layer, that layer has it: the only op, the only op with parameters among plain ops, or the
-        first of several plain ops without any. Otherwise the name is a scope around the layers.
+        Where the name belongs to one layer, that layer has it: the only op; among several plain ops the only one with parameters,
+        else the only pooling, else the first. Otherwise the name is a scope around the layers.
         """
         how, owner = self._plan(statement, stages)
         place = self._place
@@ -752,7 +752,8 @@ class Builder:
         weighted = [p for p, kind in ops if kind.has_params()]
         if len(weighted) > 1:
             return "scope", 0
-        return "op", weighted[0] if weighted else ops[0][0]
+        pools = [p for p, kind in ops if kind.role == "pooling"]
+        return "op", weighted[0] if weighted else pools[0] if len(pools) == 1 else ops[0][0]
 
     def _peek(self, target: ast.Target) -> Any:
         """What a stage's name stands for, without complaint."""
@@ -1087,8 +1088,8 @@ class Builder:
 
     def _same_weights(self, shared: _Shared, before: int, after: int, stage: ast.Apply) -> bool:
         first, again = self.nodes[before], self.nodes[after]
-        if type(first.layer) is type(again.layer) and (first.shapes is None or again.shapes is None):
-            return True
+        if first.shapes is None or again.shapes is None:
+            return True  # one of them has failed and is blamed for that
         a = tuple(self.nodes[r.node].shapes[r.port] for r in first.inputs)  # type: ignore[index]
         b = tuple(self.nodes[r.node].shapes[r.port] for r in again.inputs)  # type: ignore[index]
         if first.layer == again.layer and (

@@ -8,7 +8,7 @@ import pkgutil
 from cnnc.layers.base import KINDS, Layer, Map, Merge, Split
 
 #: modules of this package that define no kind
-_SHARED = {"base", "form", "init", "steps"}
+_SHARED = {"base", "form", "init", "manual", "steps"}
 
 for _module in pkgutil.iter_modules(__path__):
     if _module.name not in _SHARED:
