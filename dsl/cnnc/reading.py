@@ -17,19 +17,19 @@ MAX_BYTES = 8 * 2**20
 _ROOT_MARKS = ("pyproject.toml", ".git")
 
 
-def _no_file(name: str, headline: str, help: str | None = None) -> Diagnostic:
-    return Diagnostic("E513", headline, Label(Span(Source(name, ""), 0, 0)), help=help)
+def _no_file(name: str, headline: str, help: str | None = None, code: str = "E513") -> Diagnostic:
+    return Diagnostic(code, headline, Label(Span(Source(name, ""), 0, 0)), help=help)
 
 
 def decode(data: bytes, name: str, path: Path | None = None) -> Source | Diagnostic:
     """The source of some bytes, which must be UTF-8; a byte-order mark is dropped and line ends become newlines."""
     if len(data) > MAX_BYTES:
-        return _no_file(name, f"{name} is too large: {len(data):,} bytes, and {MAX_BYTES:,} are the most")
+        return _no_file(name, f"{name} is too large: {len(data):,} bytes, and {MAX_BYTES:,} are the most", code="E514")
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
-        return _no_file(name, f"{name} is not UTF-8: byte {error.start} (line {line}) is 0x{data[error.start]:02x}")
+        return _no_file(name, f"{name} is not UTF-8: byte {error.start} (line {line}) is 0x{data[error.start]:02x}", code="E514")
     return Source(name, text.replace("\r\n", "\n").replace("\r", "\n"), path)
 
 

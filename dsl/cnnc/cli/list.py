@@ -29,7 +29,14 @@ def command(as_json: bool) -> None:
         return
     from cnnc.cli.table import Column, Row, print_table
 
-    columns = [Column("name"), Column("network"), Column("input"), Column("parameters", True), Column("MACs", True), Column("about", fold=True)]
+    columns = [
+        Column("name"),
+        Column("network"),
+        Column("input"),
+        Column("parameters", True),
+        Column("MACs", True),
+        Column("about", fold=True),
+    ]
     rows = []
     for spec in specs:
         name, about = spec["name"], spec["description"]

@@ -29,6 +29,13 @@ def construct(text: str, name: str, given: Mapping[str, Any] | None = None) -> n
     return found
 
 
+def forget(module: nn.Module) -> None:
+    """Let go of the text and the names behind a constructed network: it still runs, but cannot be pickled."""
+    name = type(module).__module__
+    sys.modules.pop(name, None)
+    linecache.cache.pop(f"<{name}>", None)
+
+
 def execute(text: str, given: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """The names that an emitted text defines, as a module of its own: classes can be pickled and their source looked up."""
     unique = f"cnnc_emitted_{next(_numbers)}"

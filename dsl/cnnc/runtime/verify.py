@@ -21,7 +21,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from cnnc.check import Checked
 from cnnc.compiler import emit
 from cnnc.graph import Node
-from cnnc.runtime.module import construct
+from cnnc.runtime.module import construct, forget
 
 Device = Literal["meta", "cpu"]
 
@@ -63,9 +63,17 @@ def verify(checked: Checked, device: Device = "meta") -> Report:
     On ``meta`` no number is computed. On ``cpu`` the network also runs backward in training mode: every parameter must get a finite
     gradient, every output be finite. Raises CnncError when the network cannot be emitted.
     """
+    from cnnc.backends.torch import emit_torch
+
+    return compare(checked, emit(checked, "torch"), emit_torch(checked, probe=True), device)
+
+
+def compare(checked: Checked, plain: str, probed: str, device: Device = "meta") -> Report:
+    """Compare the predictions for a network with what a text does; ``probed`` is the text with its probes."""
     start = time.perf_counter()
     graph, totals = checked.graph, checked.totals
-    found = list(_run(checked, device))
+    with torch.random.fork_rng(devices=[]):
+        found = list(_run(checked, plain, probed, device))
     return Report(
         graph.name,
         graph.definition.span.source.name,
@@ -78,14 +86,12 @@ def verify(checked: Checked, device: Device = "meta") -> Report:
     )
 
 
-def _run(checked: Checked, device: Device) -> Iterator[Mismatch]:
-    from cnnc.backends.torch import emit_torch
-
-    plain, probed = emit(checked, "torch"), emit_torch(checked, probe=True)
+def _run(checked: Checked, plain: str, probed: str, device: Device) -> Iterator[Mismatch]:
     if not same_without_probes(plain, probed):
         yield Mismatch("", "text", "the emitted text", "another text under the probes")
         return
     watch = _Watch()
+    module: nn.Module | None = None
     try:
         torch.manual_seed(0)
         with torch.device(device):
@@ -99,6 +105,9 @@ def _run(checked: Checked, device: Device) -> Iterator[Mismatch]:
     except Exception as error:  # whatever the emitted module raises is a finding, not a fault of ours
         last = watch.events[-1].path if watch.events else ""
         yield Mismatch(last, "run", "no exception", f"{type(error).__name__}: {' '.join(str(error).split())[:300]}")
+    finally:
+        if module is not None:
+            forget(module)
 
 
 # --------------------------------------------------------------------------------------------------------------------- the texts

@@ -7,6 +7,7 @@ argument. What cannot be aligned is a :class:`Mismatch`, and the file then has t
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -36,6 +37,8 @@ from cnnc.syntax import ast
 if TYPE_CHECKING:
     from cnnc.backends.torch.file import File
 
+#: Names in Python text that are no attributes: among them the variables.
+_VARIABLE = re.compile(r"(?<![\w.])[A-Za-z_]\w*")
 #: An expression of a forward pass grows to about this many characters before it gets a line of its own.
 _NEST = 62
 #: Repeats of at least this many turns become loops; fewer are written out.
@@ -303,14 +306,23 @@ class ClassWriter:
             self.emit(f"{target} = {value.text}", f"{target} = {value.probed}", comment)
 
     def _free(self, value: Value, prefer: str | None) -> str:
-        for name in ([prefer] if prefer else []) + ["x", "y", "z", "u", "v", "w"]:
+        """A variable that nothing needs any more: neither as it is nor in an expression that still waits for its line."""
+        waiting = self._waiting(value)
+
+        def free(name: str) -> bool:
             holder = self.live.get(name)
-            if (holder is None and name not in self.fixed) or (holder is not None and (holder.uses <= 0 or holder is value)):
-                return name
-        n = 2
-        while (holder := self.live.get(f"y{n}")) is not None and holder.uses > 0:
-            n += 1
-        return f"y{n}"
+            return name not in waiting and name not in self.fixed and (holder is None or holder is value or holder.uses <= 0)
+
+        names = itertools.chain([prefer] if prefer else [], ("x", "y", "z", "u", "v", "w"), (f"y{n}" for n in itertools.count(2)))
+        return next(name for name in names if free(name))
+
+    def _waiting(self, value: Value) -> set[str]:
+        """The variables in expressions that are not in any line yet, apart from that of ``value``."""
+        found: set[str] = set()
+        for other in dict.fromkeys(self.values.values()):
+            if other is not value and other.variable is None and other.uses > 0:
+                found.update(_VARIABLE.findall(other.text))
+        return found
 
     @property
     def fixed(self) -> set[str]:
@@ -349,6 +361,8 @@ class ClassWriter:
         inner = self._at(column, context)
         match first.kind:
             case "block" | "body" | "head":
+                self.instance(inner, context)
+            case "merge" if self.file.is_class(inner.occurrences[0].graph, first):
                 self.instance(inner, context)
             case "merge":
                 self.merge(inner)
@@ -412,7 +426,9 @@ class ClassWriter:
             text, probed, infix = self._apply(nodes, forms, inputs, context)
         for value in inputs:
             self.use(value)
-        value = Value(shapes, channels, None, text, f"_probe(self, {self._probe_name(first, context)}, {probed})", infix)
+        if first.path != self.boundaries[context.owners[0]].path:  # the join of a named merge is probed where the merge is used
+            probed = f"_probe(self, {self._probe_name(first, context)}, {probed})"
+        value = Value(shapes, channels, None, text, probed, infix)
         self._bind_ports(nodes, value, context)
         self._place(value)
 
@@ -455,6 +471,8 @@ class ClassWriter:
     def relative(self, path: str, context: Context) -> str:
         """A path without the path of the class's instance."""
         prefix = self.boundaries[context.owners[0]].path
+        if path == prefix:
+            return ""
         if prefix and not path.startswith(prefix + "."):
             raise Unsupported(f"`{path}` is used inside `{prefix}`, but belongs outside of it", self.boundaries[0])
         return path[len(prefix) + 1 :] if prefix else path
@@ -697,8 +715,8 @@ class ClassWriter:
         if any(r != relative for r in relatives):
             raise Mismatch("the instances name a layer differently")
         parts = split_path(relative)
-        if "." in relative:
-            raise Unsupported(f"`{relative}` cannot be an attribute", context.occurrences[0].scope)
+        if "." in relative:  # beside a named layer: it owns no parameters, so its key is free to choose
+            parts = [self._unregistered("_".join(parts))]
         if len(parts) == 1:
             if parts[0] not in self.registered:
                 self.registered.add(parts[0])
@@ -712,6 +730,12 @@ class ClassWriter:
             self.init_line("")
         family.rows[int(parts[1])] = text
         return f"self.{parts[0]}[{parts[1]}]"
+
+    def _unregistered(self, name: str) -> str:
+        """An attribute that no layer has."""
+        while name in self.registered:
+            name += "_"
+        return name
 
     def _odd_index(self, parts: list[str], text: str) -> str:
         """A module with several indices, or a negative one: its keys are joined in one dictionary of modules."""
@@ -770,6 +794,11 @@ class ClassWriter:
         texts = [self.use(v) for v in ([inlet] if inlet is not None else []) + extra]
         text = f"{access}({', '.join(t[0] for t in texts)})"
         probed = f"{access}({', '.join(t[1] for t in texts)})"
+        if scope.kind == "merge":
+            joins = [o.graph.nodes[o.scope.items[-1]] for o in inner.occurrences if isinstance(o.scope.items[-1], int)]
+            if len(joins) == len(scopes):
+                self._current = joins
+                probed = f"_probe(self, {self._probe_name(joins[0], context)}, {probed})"
         value = Value(self._shapes(inner), built.channels, None, text, probed)
         self._bind_result(inner, value, context)
         if value.uses > 1 or len(text) > _NEST or (value.uses and self.kind == "network"):
@@ -1542,7 +1571,10 @@ class ClassWriter:
             self.chain = False
         if self.kind != "network" and rep.scope.inputs:
             self._inlet(context)
-        self.items(context)
+        if rep.scope.kind == "merge":
+            self.merge(context)
+        else:
+            self.items(context)
         refs = [o.scope.result for o in self.instances]
         if self.kind != "network" and all(r is not None for r in refs):
             self.result = self.value_of([r for r in refs if r is not None], context)

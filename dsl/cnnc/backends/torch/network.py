@@ -206,7 +206,7 @@ def _class(writer: ClassWriter, probe: bool) -> list[str]:
         return lines
     assert writer.result is not None
     result, probed = writer.use(writer.result)
-    given = ["x: Tensor", *(f"{v.variable}: Tensor" for v in writer.captured)]
+    given = [*(["x: Tensor"] if scope.inputs else []), *(f"{v.variable}: Tensor" for v in writer.captured)]
     lines += ["", *lay_out(f"def forward(self, {', '.join(given)})", 4, " -> Tensor:")]
     body = _returned(list(writer.lines), result, probed)
     return lines + _indented(body, 8, probe, writer.fix_indices)
