@@ -173,7 +173,7 @@ class _Section:
             if before and number - before == 2:
                 found += self._row(number - 1, digits, width, severity, tracks, open_marks)
             elif before and number - before > 2:
-                found.append([("...".ljust(digits + 3), "gutter"), *_margin(tracks, open_marks, severity)])
+                found.append([("...".ljust(digits + 4), "gutter"), *_margin(tracks, open_marks, severity)])
             found += self._row(number, digits, width, severity, tracks, open_marks)
             before = number
         return found

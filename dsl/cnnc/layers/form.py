@@ -109,7 +109,8 @@ def write(form_call: Call, inputs: tuple[str, ...], show: Callable[[Arg], str]) 
     """The text of a call on ``inputs`` (Python expressions); ``show`` prints an argument."""
     named = {key: show(arg) for key, arg in form_call.kwargs}
     if "{" in form_call.name:
-        return form_call.name.replace("{*}", ", ".join(inputs)).format(*inputs, **named)
+        every = ", ".join(f"{{{k}}}" for k in range(len(inputs)))
+        return form_call.name.replace("{*}", every).format(*inputs, **named)
     given = [*inputs, *(show(a) for a in form_call.args), *(f"{k}={v}" for k, v in named.items())]
     return f"{form_call.name}({', '.join(given)})"
 

@@ -250,8 +250,8 @@ def _network(file: File, writer: ClassWriter, context: Context, inputs: list[str
             body.append(Line(0, f"{target} = {text}", f"{target} = {probed}", writer._shape_comment(values[0])))
             texts = [(target, target)]
     if heads:
-        joined = ", ".join([*(t[0] for t in texts), *heads])
-        body += [Line(0, "if self.training:", "if self.training:"), Line(1, f"return {joined}", f"return {joined}")]
+        joined, probed = (", ".join([*(t[k] for t in texts), *heads]) for k in (0, 1))
+        body += [Line(0, "if self.training:", "if self.training:"), Line(1, f"return {joined}", f"return {probed}")]
     shown = ", ".join(t[0] for t in texts)
     if len(texts) == 1 and not heads:
         body = _returned(body, *texts[0])
