@@ -128,10 +128,14 @@ class Network:
         """The layers in execution order, auxiliary heads included."""
         return tuple(Layer(self.checked, n) for n in self.checked.graph.layers)
 
-    @property
+    @cached_property
     def shapes(self) -> dict[str, tuple[int, ...]]:
-        """Layer path -> output shape, inputs included."""
-        return {n.path: tuple(n.shapes[0]) for n in self.checked.graph.nodes if n.shapes is not None}
+        """Output shapes by layer path, inputs included; and by the names that the spec gives to values, such as an instance's result."""
+        graph = self.checked.graph
+        found = {n.path: tuple(n.shapes[0]) for n in graph.nodes if n.shapes is not None}
+        for name, ref in graph.names.items():
+            found[name] = tuple(graph.shape(ref) or ())
+        return found
 
     @property
     def inputs(self) -> dict[str, tuple[int, ...]]:

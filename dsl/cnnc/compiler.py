@@ -13,7 +13,7 @@ from cnnc.check import check as check_built
 from cnnc.diagnostics.model import CnncError, Diagnostic, Label, Severity
 from cnnc.elaborate.build import Built
 from cnnc.elaborate.files import Loader, Reader
-from cnnc.elaborate.networks import build_network, network_names, parse_value
+from cnnc.elaborate.networks import build_network, network_names
 from cnnc.shapes import Shape
 from cnnc.source import Source, Span
 from cnnc.syntax.parser import Parsed
@@ -24,14 +24,16 @@ from cnnc.syntax.parser import parse as parse_source
 class Options:
     """What a user may choose of a spec.
 
-    ``network`` is a name (None: the file's last), ``parameters`` override the network's, as values or, wrapped in :class:`Text`, as
-    text of the language; ``inputs`` give shapes by input name, or under None for the first input. ``strict`` makes warnings errors.
+    ``network`` is a name (None: the file's last). Its parameters are set by ``parameters``, which are values, and by ``texts``, which
+    are of the language: ``{"depths": "[3, 4, 6, 3]"}``. ``inputs`` give shapes by input name, or under None for the first input.
+    ``strict`` makes warnings errors.
     """
 
     network: str | None = None
     parameters: Mapping[str, Any] = field(default_factory=dict)
     inputs: Mapping[str | None, Shape] = field(default_factory=dict)
     strict: bool = False
+    texts: Mapping[str, str] = field(default_factory=dict)
 
 
 @contextmanager
@@ -44,10 +46,6 @@ def _uncollected() -> Iterator[None]:
     finally:
         if was:
             gc.enable()
-
-
-class Text(str):
-    """A value given as text of the language: ``-p blocks=[3, 4, 6, 3]``."""
 
 
 def no_imports(source: Source, item: Any) -> str:
@@ -67,7 +65,7 @@ def elaborate(parsed: Parsed, options: Options = Options(), read: Reader = no_im
         loader = Loader(read, parse)
         unit = loader.load(parsed.file)
         earlier = (*parsed.problems, *loader.problems)
-        built = build_network(unit, options.network, options.parameters, options.inputs, bool(earlier))
+        built = build_network(unit, options.network, options.parameters, options.texts, options.inputs, bool(earlier))
     if isinstance(built, Built):
         return replace(built, problems=(*earlier, *built.problems))
     return (*earlier, *built)
@@ -115,4 +113,4 @@ def _torch(checked: Checked) -> str:
 #: Target name -> backend. A backend is imported when it is used.
 TARGETS: Mapping[str, Callable[[Checked], str]] = {"torch": _torch}
 
-__all__ = ["TARGETS", "Built", "Checked", "Options", "Text", "analyse", "check", "elaborate", "emit", "networks", "parse", "parse_value"]
+__all__ = ["TARGETS", "Built", "Checked", "Options", "analyse", "check", "elaborate", "emit", "networks", "parse"]

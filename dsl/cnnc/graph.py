@@ -46,7 +46,7 @@ class Scope:
     #: the statement, stage or definition that made it
     origin: Any
     #: names and values that expressions inside may use and that this scope itself brought: parameters, loop variables
-    bindings: Mapping[str, Any] = field(default_factory=dict)
+    bindings: dict[str, Any] = field(default_factory=dict)
     #: the value that came in (block instances, bodies, heads, branches), None where nothing flows
     inputs: tuple[Ref, ...] = ()
     #: the value at the end
@@ -139,6 +139,8 @@ class Annotation:
     shape: Shape
     span: Span
     name: str
+    #: where the statement stands
+    scope: Scope | None = None
 
 
 @dataclass(frozen=True)

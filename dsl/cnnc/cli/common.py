@@ -36,12 +36,12 @@ class Choice:
 
     def options(self, network: str | None = None) -> Options:
         """The compiler's options, for the chosen network or for ``network``."""
-        from cnnc.compiler import Options, Text
+        from cnnc.compiler import Options
         from cnnc.shapes import Shape
 
-        parameters = dict(_parameter(p) for p in self.parameters)
+        texts = dict(_parameter(p) for p in self.parameters)
         inputs = {name: Shape(sizes) for name, sizes in map(_input, self.inputs)}
-        return Options(network or self.network, {k: Text(v) for k, v in parameters.items()}, inputs, self.strict)
+        return Options(network or self.network, {}, inputs, self.strict, texts)
 
 
 def spec_options(command: _F) -> _F:

@@ -15,18 +15,21 @@ import click
 
 from cnnc.cli.common import colourful, terminal_width
 
-_GAP = "  "
 #: Folded text is never narrower than this.
 _LEAST = 8
 
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A column; numbers stand at its ``right`` edge. What is in it may ``fold`` over several lines on a narrow terminal."""
+    """A column; numbers stand at its ``right`` edge. What is in it may ``fold`` over several lines on a narrow terminal.
+
+    ``close`` says that it belongs to the column before it, and stands close to that.
+    """
 
     title: str
     right: bool = False
     fold: bool = False
+    close: bool = False
 
 
 @dataclass(slots=True)
@@ -45,13 +48,13 @@ def print_table(columns: Sequence[Column], rows: Sequence[Row]) -> None:
             size = _cells(cell)
             if size > widths[k]:
                 widths[k] = size
-    natural = sum(widths) + len(_GAP) * (len(columns) - 1)
+    gaps = ["", *(" " if c.close else "  " for c in columns[1:])]
+    natural = sum(widths) + sum(map(len, gaps))
     room = terminal_width(sys.stdout)
     if room is not None and natural > room:
         _folded(columns, rows, widths, room)
         return
-    lines = _aligned(columns, rows, widths, natural, colour=colourful(sys.stdout))
-    click.echo("\n".join(lines))
+    click.echo("\n".join(_aligned(columns, rows, widths, gaps, colour=colourful(sys.stdout))))
 
 
 def _cells(text: str) -> int:
@@ -62,15 +65,15 @@ def _cells(text: str) -> int:
     return cell_len(text)
 
 
-def _aligned(columns: Sequence[Column], rows: Iterable[Row], widths: Sequence[int], natural: int, colour: bool) -> list[str]:
+def _aligned(columns: Sequence[Column], rows: Iterable[Row], widths: Sequence[int], gaps: Sequence[str], colour: bool) -> list[str]:
     def line(cells: Sequence[str]) -> str:
         shown = []
-        for column, width, cell in zip(columns, widths, cells, strict=True):
+        for column, width, gap, cell in zip(columns, widths, gaps, cells, strict=True):
             space = " " * (width - _cells(cell))
-            shown.append(space + cell if column.right else cell + space)
-        return _GAP.join(shown).rstrip()
+            shown.append(gap + space + cell if column.right else gap + cell + space)
+        return "".join(shown).rstrip()
 
-    rule = "─" * natural
+    rule = "─" * (sum(widths) + sum(map(len, gaps)))
     found = [_styled(line([c.title for c in columns]), "bold", colour), rule]
     found += [_styled(line(row.cells), row.style, colour) if row.cells else rule for row in rows]
     return found

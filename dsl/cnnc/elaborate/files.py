@@ -7,20 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Never
 
 from cnnc.diagnostics.model import Diagnostic, Label, Severity
-from cnnc.elaborate.values import (
-    SYMBOLS,
-    Binding,
-    BlockValue,
-    Evaluator,
-    Frame,
-    Refusal,
-    nearest,
-    refuse,
-)
-from cnnc.layers import KINDS
+from cnnc.elaborate.evaluate import Evaluator, among
+from cnnc.elaborate.names import check_name, refuse_taken
+from cnnc.elaborate.values import POISON, Binding, BlockValue, Frame, Poisoned, Refusal, did_you_mean, refuse, too_deep
 from cnnc.source import Source, Span
 from cnnc.syntax import ast
 from cnnc.syntax.parser import Parsed
@@ -29,9 +21,6 @@ from cnnc.syntax.parser import Parsed
 MAX_IMPORT_DEPTH = 32
 #: How many files one spec may import in all.
 MAX_IMPORTED_FILES = 500
-
-#: Words with a meaning of their own in bodies.
-RESERVED = frozenset({"in", "flow"})
 
 #: Given the importing source and the import, the imported source, or a sentence that says why not.
 Reader = Callable[[Source, ast.Import], Source | str]
@@ -61,113 +50,125 @@ class Loader:
     def load(self, file: ast.File) -> Unit:
         """The unit of a parsed file."""
         unit = Unit(file, Frame())
-        evaluate = Evaluator(lambda name, span: self._constant(unit, name, span))
+        evaluate = among(unit.frame)
+        self._open.append(_key(file.source))
         for item in file.items:
             try:
                 self._item(unit, item, evaluate)
+                continue
             except Refusal as refusal:
                 self.problems.append(refusal.diagnostic)
+            except Poisoned:
+                pass
+            except RecursionError:
+                self.problems.append(too_deep(item.span))
+            _poison(unit, item)
+        self._open.pop()
+        for item in file.items:
+            if isinstance(item, ast.Network | ast.Block):
+                self._params(unit, item)
         return unit
 
-    def _constant(self, unit: Unit, name: str, span: Span) -> Any:
-        found = unit.frame.names.get(name)
-        if found is not None:
-            found.used = True
-            return found.value
-        if name in SYMBOLS:
-            return name
-        guess = nearest(name, unit.frame.names)
-        refuse("E204", f"`{name}` is not defined", span, help=f"did you mean `{guess}`?" if guess else None)
+    def _params(self, unit: Unit, item: ast.Network | ast.Block) -> None:
+        """Parameters whose names are taken, or stand twice."""
+        frame = unit.frame.nested()
+        for param in item.params:
+            span = Span(param.span.source, param.span.start, param.span.start + len(param.name))
+            try:
+                check_name(param.name, span, frame)
+            except Refusal as refusal:
+                self.problems.append(refusal.diagnostic)
+            frame.names[param.name] = Binding(None, span, "parameter")
 
     def _item(self, unit: Unit, item: ast.Item, evaluate: Evaluator) -> None:
-        if isinstance(item, ast.Block):
-            self._bind(unit, item.name, BlockValue(item, unit.frame), item.name_span, "block")
-        elif isinstance(item, ast.Network | ast.Variant):
-            self._network(unit, item)
-        elif isinstance(item, ast.Let):
-            self._bind(unit, item.name, evaluate(item.value), item.name_span, "constant")
-        elif isinstance(item, ast.Import):
-            self._import(unit, item)
-        else:
-            refuse_reserved(item)
+        match item:
+            case ast.Block():
+                self._bind(unit, item.name, BlockValue(item, unit.frame), item.name_span, "block")
+            case ast.Network() | ast.Variant():
+                self._claim(unit, item.name, item.name_span)
+                unit.networks[item.name] = (item, unit)
+                unit.own.append(item.name)
+            case ast.Let():
+                self._claim(unit, item.name, item.name_span)
+                self._bind(unit, item.name, evaluate(item.value), item.name_span, "constant")
+            case ast.Import():
+                self._import(unit, item)
+            case ast.Broken():
+                raise Poisoned
+            case ast.Reserved():
+                refuse_reserved(item)
 
-    def _bind(self, unit: Unit, name: str, value: Any, span: Span, kind: str) -> None:
+    def _claim(self, unit: Unit, name: str, span: Span) -> None:
+        """Refuse a name that the file has already."""
         check_name(name, span, unit.frame)
         if name in unit.networks:
-            refuse("E203", f"`{name}` is defined twice", span, "a network has this name already")
+            refuse_taken(name, span, "network", unit.networks[name][0].name_span)
+
+    def _bind(self, unit: Unit, name: str, value: Any, span: Span, kind: str) -> None:
+        self._claim(unit, name, span)
         unit.frame.names[name] = Binding(value, span, kind)
 
-    def _network(self, unit: Unit, item: ast.Network | ast.Variant) -> None:
-        if item.name in unit.networks:
-            first = unit.networks[item.name][0].name_span
-            raise Refusal(
-                Diagnostic("E203", f"`{item.name}` is defined twice", Label(item.name_span, "again here"), (Label(first, "first here"),))
-            )
-        check_name(item.name, item.name_span, unit.frame)
-        unit.networks[item.name] = (item, unit)
-        unit.own.append(item.name)
-
     def _import(self, unit: Unit, item: ast.Import) -> None:
-        if len(self._open) >= MAX_IMPORT_DEPTH:
+        if len(self._open) > MAX_IMPORT_DEPTH:
             refuse("E603", f"imports go more than {MAX_IMPORT_DEPTH} files deep", item.module_span)
         found = self.read(unit.file.source, item)
         if isinstance(found, str):
             refuse("E501", found, item.module_span)
-        key = str(found.path or found.name)
-        if key in self._open or found.path == unit.file.source.path:
+        key = _key(found)
+        if key in self._open:
             refuse("E502", f"`{item.module}` imports itself, directly or through other files", item.module_span, "the circle closes here")
         if key not in self._units:
             if len(self._units) >= MAX_IMPORTED_FILES:
                 refuse("E603", f"more than {MAX_IMPORTED_FILES} files are imported", item.module_span)
-            self._open.append(key)
-            try:
-                parsed = self.parse(found)
-                self.problems.extend(parsed.problems)
-                self._units[key] = self.load(parsed.file)
-            finally:
-                self._open.pop()
-        self._take(unit, self._units[key], item)
-
-    def _take(self, unit: Unit, other: Unit, item: ast.Import) -> None:
+            parsed = self.parse(found)
+            self.problems.extend(parsed.problems)
+            self._units[key] = self.load(parsed.file)
         for name, alias, span in item.names:
-            if name in other.networks:
-                check_name(alias, span, unit.frame)
-                unit.networks[alias] = other.networks[name]
-                continue
-            binding = other.frame.names.get(name)
-            if binding is None:
-                if any(d.severity is Severity.ERROR and d.at.span.source is other.file.source for d in self.problems):
-                    continue  # what is missing may stand behind the error
-                known = [*other.frame.names, *other.networks]
-                guess = nearest(name, known)
-                refuse(
-                    "E503",
-                    f"`{item.module}` defines no `{name}`",
-                    span,
-                    help=f"did you mean `{guess}`?" if guess else f"it defines {', '.join(known[:8])}" if known else "it defines nothing",
-                )
+            try:
+                self._take(unit, self._units[key], item, name, alias, span)
+            except Refusal as refusal:
+                self.problems.append(refusal.diagnostic)
+                _bind_poison(unit, alias, span)
+
+    def _take(self, unit: Unit, other: Unit, item: ast.Import, name: str, alias: str, span: Span) -> None:
+        """Bind one imported name."""
+        binding = other.frame.names.get(name)
+        if name in other.networks:
+            self._claim(unit, alias, span)
+            unit.networks[alias] = other.networks[name]
+        elif binding is not None:
             self._bind(unit, alias, binding.value, span, binding.kind)
+        elif any(d.severity is Severity.ERROR and d.at.span.source is other.file.source for d in self.problems):
+            _bind_poison(unit, alias, span)  # what is missing may stand behind the error
+        else:
+            known = [*other.frame.names, *other.networks]
+            defines = f"it defines {', '.join(known[:8])}" if known else "it defines nothing"
+            refuse("E503", f"`{item.module}` defines no `{name}`", span, "not there", help=did_you_mean(name, known, defines))
 
 
-def check_name(name: str, span: Span, frame: Frame) -> None:
-    """Refuse a name that is taken: by an op, by a word with a meaning, or by another name that can be seen."""
-    if name in KINDS and KINDS[name].role != "input":
-        refuse("E203", f"`{name}` is the name of an op", span, "choose another name")
-    if name in RESERVED:
-        refuse("E203", f"`{name}` has a meaning of its own in a body", span, "choose another name")
-    other = frame.find(name)
-    if other is not None:
-        raise Refusal(
-            Diagnostic(
-                "E203",
-                f"`{name}` is the name of another {other.kind}",
-                Label(span, "choose another name"),
-                (Label(other.span, "defined here"),),
-            )
-        )
+def _key(source: Source) -> str:
+    return str(source.path) if source.path is not None else f"<{source.name}>"
 
 
-def refuse_reserved(item: ast.Reserved) -> None:
+def _bind_poison(unit: Unit, name: str, span: Span) -> None:
+    if name not in unit.networks:
+        unit.frame.poison(name, span)
+
+
+def _poison(unit: Unit, item: ast.Item) -> None:
+    """Bind what a definition that failed would have bound, so that nothing else is blamed for it."""
+    match item:
+        case ast.Let() | ast.Block():
+            _bind_poison(unit, item.name, item.name_span)
+        case ast.Import():
+            for _, alias, span in item.names:
+                _bind_poison(unit, alias, span)
+        case ast.Broken():
+            for name in item.names:
+                _bind_poison(unit, name, item.span)
+
+
+def refuse_reserved(item: ast.Reserved) -> Never:
     """Say that a reserved construct is not compiled by this version."""
     training = item.word == "train"
     refuse(

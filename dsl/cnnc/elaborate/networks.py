@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from cnnc.diagnostics.model import Diagnostic, Label
-from cnnc.elaborate.build import Builder, Built, call_arguments
+from cnnc.elaborate.arguments import call_arguments
+from cnnc.elaborate.build import Built, build
+from cnnc.elaborate.evaluate import among
 from cnnc.elaborate.files import Unit
-from cnnc.elaborate.values import SYMBOLS, Evaluator, OpValue, Refusal, nearest, refuse
+from cnnc.elaborate.values import Binding, Frame, Poisoned, Refusal, did_you_mean, refuse, too_deep
 from cnnc.graph import Graph
-from cnnc.layers import KINDS
-from cnnc.layers.init import INITS
 from cnnc.shapes import Shape
 from cnnc.source import Source, Span
 from cnnc.syntax import ast
@@ -26,44 +27,19 @@ def network_names(unit: Unit) -> list[str]:
     return list(unit.own)
 
 
-def _in_unit(unit: Unit) -> Evaluator:
-    """Expressions among the names of a file."""
-
-    def lookup(name: str, span: Span) -> Any:
-        binding = unit.frame.find(name)
-        if binding is not None:
-            binding.used = True
-            return binding.value
-        if name in SYMBOLS or name in INITS:
-            return name
-        if name in KINDS:
-            return OpValue(KINDS[name])
-        guess = nearest(name, [*unit.frame.visible(), *SYMBOLS])
-        refuse("E204", f"`{name}` is not defined", span, "not known here", help=f"did you mean `{guess}`?" if guess else None)
-
-    return Evaluator(lookup)
-
-
-def parse_value(text: str, name: str, unit: Unit) -> Any:
-    """The value of a text such as ``10``, ``[3, 4, 6, 3]`` or ``Bottleneck`` that came from outside the file. Refuses what is none."""
-    source = Source(f"-p {name}", f"let value = {text}")
-    parsed = parse(source)
-    if parsed.problems:
-        raise Refusal(parsed.problems[0])
-    items = parsed.file.items
-    if len(items) != 1 or not isinstance(items[0], ast.Let):
-        refuse("E101", f"`{text}` is not one value", Span(source, 0, len(source.text)))
-    return _in_unit(unit)(items[0].value)
-
-
 def build_network(
     unit: Unit,
     name: str | None,
     parameters: Mapping[str, Any],
+    texts: Mapping[str, str],
     inputs: Mapping[str | None, Shape],
     broken: bool,
 ) -> Built | tuple[Diagnostic, ...]:
-    """The graph of the network ``name`` (None: the file's last). ``broken`` says that problems were found already."""
+    """The graph of the network ``name`` (None: the file's last).
+
+    Its parameters are set by ``parameters``, which are values, and by ``texts``, which are of the language. ``broken`` says that
+    problems were found already.
+    """
     source = unit.file.source
     nowhere = Label(Span(source, 0, 0))
     if name is None:
@@ -75,79 +51,138 @@ def build_network(
     if name not in unit.networks:
         if broken:
             return ()
-        guess = nearest(name, unit.networks)
-        known = ", ".join(unit.own) or "none"
-        help = f"did you mean `{guess}`?" if guess else f"the networks of this file: {known}"
+        help = did_you_mean(name, unit.networks, f"the networks of this file: {', '.join(unit.own) or 'none'}")
         return (Diagnostic("E511", f"there is no network `{name}` in {source.name}", nowhere, help=help),)
     try:
-        definition, home, values = _bound(unit, name, parameters)
+        definition, home, values = _bound(unit, name, parameters, texts)
     except Refusal as refusal:
         return (refusal.diagnostic,)
+    except Poisoned:
+        return ()
+    except RecursionError:
+        return (too_deep(unit.networks[name][0].name_span),)
     chosen = name
 
     def vary(other: Mapping[str, Any]) -> Graph | None:
         """The graph with other parameters; None when they do not fit."""
-        built = Builder(home, inputs).build(definition, {**values, **other}, home, chosen)
+        built = build(definition, {**values, **other}, home, chosen, inputs)
         broken = bool(built.problems) or any(n.shapes is None for n in built.graph.nodes)
         return None if broken else built.graph
 
-    return Builder(home, inputs).build(definition, values, home, name, vary)
+    return build(definition, values, home, name, inputs, vary)
 
 
-def _bound(unit: Unit, name: str, given: Mapping[str, Any]) -> tuple[ast.Network, Unit, dict[str, Any]]:
+def _bound(
+    unit: Unit, name: str, parameters: Mapping[str, Any], texts: Mapping[str, str]
+) -> tuple[ast.Network, Unit, dict[str, Any]]:
     """The network behind a name, where it is defined, and a value for each of its parameters."""
-    layers: list[tuple[tuple[ast.Arg, ...], Unit, ast.Variant]] = []
-    item, home = unit.networks[name]
-    while isinstance(item, ast.Variant):
-        if len(layers) >= MAX_VARIANTS:
-            refuse("E508", f"the network `{name}` is a variant of itself, or of too many others", item.span)
-        layers.append((item.args, home, item))
-        base = home.networks.get(item.base)
-        if base is None:
-            guess = nearest(item.base, home.networks)
-            refuse(
-                "E511", f"there is no network `{item.base}`", item.base_span, "unknown", help=f"did you mean `{guess}`?" if guess else None
-            )
-        item, home = base
+    variants, item, home = _origin(unit, name)
     params = item.params
     values: dict[str, Any] = {}
-    for args, where, variant in reversed(layers):
-        optional = tuple(ast.Param(p.name, p.default or _ANY, p.span) for p in params) if values or variant is not layers[0][2] else params
-        bound = call_arguments(f"the network `{item.name}`", optional, args, variant.span)
-        evaluate = _in_unit(where)
+    for variant, where in reversed(variants):
+        # A variant of a variant changes only what it names.
+        known = tuple(ast.Param(p.name, p.default or ast.Broken((), p.span), p.span) for p in params) if values else params
+        bound = call_arguments(f"the network `{item.name}`", known, variant.args, variant.span)
+        evaluate = among(where.frame)
         for key, arg in bound.items():
             values[key] = evaluate(arg.value)
-    for key, value in given.items():
-        names = [p.name for p in params]
+    names = [p.name for p in params]
+    for key in (*parameters, *texts):
         if key not in names:
-            guess = nearest(key, names)
-            help = f"did you mean `{guess}`?" if guess else f"it has {', '.join(names)}" if names else "it has none"
+            help = did_you_mean(key, names, f"it has {', '.join(names)}" if names else "it has none")
             refuse("E208", f"the network `{name}` has no parameter `{key}`", item.name_span, help=help)
-        values[key] = parse_value(value, key, unit) if type(value) is not str and isinstance(value, str) else value
+    for key, value in parameters.items():
+        values[key] = _from_python(value, key, item)
+    for key, text in texts.items():
+        values[key] = _value_of(text, key, unit)
     _defaults(item, home, values)
     return item, home, values
 
 
-_ANY = ast.Boolean(False, Span(Source("", ""), 0, 0))
+def _from_python(value: Any, name: str, item: ast.Network) -> Any:
+    """A parameter's value as the language has it."""
+    if isinstance(value, Shape | bool | int | float | str):
+        return value
+    if isinstance(value, list | tuple):
+        return [_from_python(v, name, item) for v in value]
+    refuse("E209", f"the parameter `{name}` cannot be a {type(value).__name__}: numbers, strings and lists can be given", item.name_span)
+
+
+def _origin(unit: Unit, name: str) -> tuple[list[tuple[ast.Variant, Unit]], ast.Network, Unit]:
+    """The network that a name stands for, and the variants on the way to it, nearest first."""
+    variants: list[tuple[ast.Variant, Unit]] = []
+    item, home = unit.networks[name]
+    while isinstance(item, ast.Variant):
+        if any(item is v for v, _ in variants):
+            chain = " -> ".join(f"`{v.name}`" for v, _ in [*variants, (item, home)])
+            refuse("E508", f"the network `{name}` is a variant of itself: {chain}", item.base_span, "the circle closes here")
+        if len(variants) >= MAX_VARIANTS:
+            refuse("E603", f"more than {MAX_VARIANTS} variants stand on each other", item.base_span)
+        variants.append((item, home))
+        base = home.networks.get(item.base)
+        if base is None:
+            _unknown_base(item, home)
+        item, home = base
+    return variants, item, home
+
+
+def _unknown_base(item: ast.Variant, home: Unit) -> Any:
+    binding = home.frame.find(item.base)
+    if binding is not None:
+        binding.read()
+        refuse("E511", f"`{item.base}` is the name of a {binding.kind}, not of a network", item.base_span, "no network")
+    refuse("E511", f"there is no network `{item.base}`", item.base_span, "unknown", help=did_you_mean(item.base, home.networks))
 
 
 def _defaults(item: ast.Network, home: Unit, values: dict[str, Any]) -> None:
     """Fill in the defaults, which may use the parameters before them; refuse a parameter that has no value."""
-    outer = _in_unit(home)
-
-    def lookup(name: str, span: Span) -> Any:
-        return values[name] if name in values else outer.lookup(name, span)
-
-    evaluate = Evaluator(lookup)
+    frame = Frame(home.frame)
+    evaluate = among(frame)
     for param in item.params:
-        if param.name in values:
-            continue
-        if param.default is None:
-            refuse(
-                "E512",
-                f"the network `{item.name}` needs a value for `{param.name}`",
-                param.span,
-                "no default",
-                help=f"give it with `-p {param.name}=…`, or write a variant: `network Mine = {item.name}({param.name}=…)`",
-            )
-        values[param.name] = evaluate(param.default)
+        if param.name not in values:
+            if param.default is None:
+                refuse(
+                    "E512",
+                    f"the network `{item.name}` needs a value for `{param.name}`",
+                    param.span,
+                    "no default",
+                    help=f"give it with `-p {param.name}=…`, or write a variant: `network Mine = {item.name}({param.name}=…)`",
+                )
+            values[param.name] = evaluate(param.default)
+        frame.names[param.name] = Binding(values[param.name], param.span, "parameter")
+
+
+# ----------------------------------------------------------------------------------------------------- values from the outside
+
+_BEFORE = "let value = "
+
+
+def _value_of(text: str, name: str, unit: Unit) -> Any:
+    """The value of a text such as ``10``, ``[3, 4, 6, 3]`` or ``Bottleneck`` that came from outside the file. Refuses what is none."""
+    shown = Source(f"-p {name}", text)
+    source = Source(shown.name, _BEFORE + text)
+    parsed = parse(source)
+    if parsed.problems:
+        raise Refusal(_moved(parsed.problems[0], source, shown))
+    items = parsed.file.items
+    if len(items) != 1 or not isinstance(items[0], ast.Let):
+        refuse("E101", "this is not one value", Span(shown, 0, len(text)))
+    try:
+        return among(unit.frame)(items[0].value)
+    except Refusal as refusal:
+        raise Refusal(_moved(refusal.diagnostic, source, shown)) from None
+
+
+def _moved(problem: Diagnostic, source: Source, shown: Source) -> Diagnostic:
+    """A problem with its places in the text as the user gave it."""
+
+    def move(label: Label) -> Label:
+        span = label.span
+        if span.source is not source:
+            return label
+        return Label(Span(shown, max(span.start - len(_BEFORE), 0), max(span.end - len(_BEFORE), 0)), label.text)
+
+    headline = "the value ends too early" if problem.code == "E102" else problem.headline
+    return replace(problem, headline=headline, at=move(problem.at), also=tuple(map(move, problem.also)), fixes=())
+
+

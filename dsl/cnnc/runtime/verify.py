@@ -104,7 +104,7 @@ def _run(checked: Checked, plain: str, probed: str, device: Device) -> Iterator[
         yield from _pass(checked, module, inputs, watch, training=True, real=device == "cpu")
     except Exception as error:  # whatever the emitted module raises is a finding, not a fault of ours
         last = watch.events[-1].path if watch.events else ""
-        yield Mismatch(last, "run", "no exception", f"{type(error).__name__}: {' '.join(str(error).split())[:300]}")
+        yield Mismatch(last, "after it", "no exception", f"{type(error).__name__}: {' '.join(str(error).split())[:300]}")
     finally:
         if module is not None:
             forget(module)

@@ -1,6 +1,6 @@
 """The tree of a `.cnn` file. Plain values with places; no meaning yet.
 
-Expressions, statements and definitions are frozen dataclasses; ``span`` is the place of the whole, and what can be blamed on its own
+Expressions, statements and definitions are records; ``span`` is the place of the whole, and what can be blamed on its own
 (an argument, a name) has a span of its own.
 """
 
@@ -8,6 +8,9 @@ from __future__ import annotations
 
 from cnnc.record import record
 from cnnc.source import Source, Span
+
+#: The largest whole number of the language.
+MAX_INTEGER = 2**63 - 1
 
 # ------------------------------------------------------------------------------------------------------------------ expressions
 
@@ -127,7 +130,18 @@ class Range:
     span: Span
 
 
-Expr = Number | String | Boolean | SizeLiteral | Name | ListLiteral | Unary | Binary | Choose | Call | Index | Attribute | Range
+@record
+class Broken:
+    """What could not be read and was reported: an expression, a statement or a definition.
+
+    ``names`` are the words in its text, some of which it would have bound; nothing else is blamed for them.
+    """
+
+    names: tuple[str, ...]
+    span: Span
+
+
+Expr = Number | String | Boolean | SizeLiteral | Name | ListLiteral | Unary | Binary | Choose | Call | Index | Attribute | Range | Broken
 
 
 @record
@@ -265,13 +279,17 @@ class If:
 
 @record
 class For:
-    """``for v in …``, ``for i, v in …``, ``for i, (a, b) in …``; ``repeat n`` has no targets and a count as ``iterable``."""
+    """``for v in …``, ``for i, v in …``, ``for i, (a, b) in …``; ``repeat n`` has no targets and a count as ``iterable``.
+
+    ``places`` says where each name of ``targets`` stands.
+    """
 
     targets: tuple[tuple[str, ...], ...]
     iterable: Expr
     body: Body
     span: Span
     repeat: bool = False
+    places: tuple[tuple[Span, ...], ...] = ()
 
 
 @record
@@ -280,9 +298,10 @@ class Reserved:
 
     word: str
     span: Span
+    body: Body | None = None
 
 
-Statement = Flow | Input | Output | Head | Let | Module | Default | Expect | If | For | Reserved
+Statement = Flow | Input | Output | Head | Let | Module | Default | Expect | If | For | Reserved | Broken
 
 
 # ------------------------------------------------------------------------------------------------------------------ definitions
@@ -350,7 +369,7 @@ class Comment:
     span: Span
 
 
-Item = Network | Variant | Block | Import | Let | Reserved
+Item = Network | Variant | Block | Import | Let | Reserved | Broken
 
 
 @record

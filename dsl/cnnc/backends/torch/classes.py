@@ -93,7 +93,7 @@ class ClassWriter:
         self.registered: set[str] = set()
         self.values: dict[tuple[int, Ref], Value] = {}
         self.live: dict[str, Value] = {}
-        self.taken: set[str] = {"self"}
+        self.taken: set[str] = {"self", "x"}
         self.captured: list[Value] = []
         self.capture_refs: list[list[Ref]] = []
         self.flags: dict[str, str] = {}
@@ -102,13 +102,56 @@ class ClassWriter:
         self.chain = False
         self.shown: Shape | None = None
         self.last_statement: tuple[int, int] | None = None
+        #: what is borrowed from around: shared modules, passed to ``forward``; name -> the use in each instance
+        self.borrowed: dict[str, dict[int, Node | Scope]] = {}
+        self.attributes = self._attributes()
+        #: names of the spec -> arguments and variables of the constructor
+        self.pythonic: dict[str, str] = {}
+
+    def _attributes(self) -> set[str]:
+        """The attributes that layers of this class have, or would have."""
+        found: set[str] = set()
+
+        def visit(occurrence: Occurrence, scope: Scope) -> None:
+            prefix = self.boundaries[occurrence.owner].path
+            for item in scope.items:
+                path = occurrence.graph.nodes[item].path if isinstance(item, int) else item.path
+                relative = path[len(prefix) + 1 :] if prefix else path
+                if relative:
+                    found.add(split_path(relative)[0])
+                if isinstance(item, Scope) and item.kind not in ("block",):
+                    visit(occurrence, item)
+
+        for occurrence in self.instances:
+            visit(occurrence, occurrence.scope)
+        return found
+
+    def python_name(self, spec: str, key: str | None = None) -> str:
+        """The constructor's name for a name of the spec, different from all others."""
+        key = key or spec
+        known = self.pythonic.get(key)
+        if known is None:
+            known = argument(spec)
+            while known in self.file.reserved or known in self.pythonic.values() or known == "in_channels":
+                known += "_"
+            self.pythonic[key] = known
+        return known
+
+    def local(self, spec: str) -> str:
+        """A name of the spec as a variable of ``forward``, which hides no function or class of the file."""
+        name = variable(spec)
+        while name in self.file.reserved:
+            name += "_"
+        return name
 
     # ------------------------------------------------------------------------------------------------------------- names
 
     @property
-    def owner_boundaries(self) -> list[Scope]:
-        """The scope of each instance."""
-        return self.boundaries
+    def takes_input(self) -> bool:
+        """Whether ``forward`` reads what flows in: a named body may start from other values only."""
+        return self.chain or any(
+            o.scope.inputs and (self.file.reads(o.graph, o.scope)[o.scope.inputs[0]] or self.kind == "block") for o in self.instances
+        )
 
     def resolve(self, name: str, scopes: list[Scope], context: Context) -> ast.Expr | None:
         """A name of the spec over the names of this class."""
@@ -143,11 +186,11 @@ class ClassWriter:
         names = ex.names_in(expr)
         if isinstance(expr, ast.Name) or not names or names & set(context.variables):
             return expr
-        python = variable(spec)
+        python = self.python_name(spec, f"let {spec}")
         known = self.lets.get(python)
         if known is None:
             kept = self._per_instance(values, context)
-            if kept is None or python in self.params:
+            if kept is None:
                 return expr
             known = self.lets[python] = (expr, kept)
         return ex.name(python) if known[0] is expr or ex.to_python(known[0]) == ex.to_python(expr) else expr
@@ -167,7 +210,7 @@ class ClassWriter:
         values = [b.bindings[spec] for b in self.boundaries]
         if self.kind == "network" and spec not in self.file.open:
             return self._constant(values)
-        name = argument(spec)
+        name = self.python_name(spec)
         if name not in self.params:
             self.params[name] = Parameter(name, values, spec)
         return ex.name(name)
@@ -179,7 +222,7 @@ class ClassWriter:
         kept = self._per_instance(values, context)
         if kept is None:
             return None
-        name = argument(spec)
+        name = self.python_name(spec, f"outer {spec}")
         if name not in self.params:
             self.params[name] = Parameter(name, kept, spec)
         return ex.name(name)
@@ -222,11 +265,19 @@ class ClassWriter:
         kept = self._per_instance(list(values), context)
         if kept is None or any(not plain(v) for v in kept):
             raise Mismatch(hint)
-        name = variable(hint)
-        while name in self.params and not equal(self.params[name].values, kept):
-            name += "_"
-        self.params.setdefault(name, Parameter(name, kept))
-        return ex.name(name)
+        return ex.name(self._extra(hint, kept))
+
+    def _extra(self, hint: str, values: list[Any]) -> str:
+        """A constructor argument that the spec has no word for."""
+        for param in self.params.values():
+            if param.spec is None and param.hint == hint and equal(param.values, values):
+                return param.name
+        n = 1
+        while f"extra {hint} {n}" in self.pythonic:
+            n += 1
+        name = self.python_name(hint, f"extra {hint} {n}")
+        self.params[name] = Parameter(name, values, hint=hint)
+        return name
 
     def print(self, expr: ast.Expr, context: Context, forward: bool = False) -> str:
         """Python text; the names in it count as used, and in ``forward`` they are attributes."""
@@ -240,13 +291,20 @@ class ClassWriter:
             return all(isinstance(ex.evaluate(e, self.environment(context, k)), int) for k in range(len(context.occurrences)))
 
         if forward:
-            replaced = {n: ex.name(f"self.{n}") if n not in context.variables else ex.name(n) for n in names}
-            self.stored |= {n for n in names if n not in context.variables}
+            replaced = {n: ex.name(self.stored_name(n)) if n not in context.variables else ex.name(n) for n in names}
             text = ex.to_python(expr, whole)
             for n in sorted(names, key=len, reverse=True):
                 text = re.sub(rf"(?<![\w.]){re.escape(n)}\b", replaced[n].id, text)
             return text
         return ex.to_python(expr, whole)
+
+    def stored_name(self, name: str) -> str:
+        """A constructor's name as ``forward`` reaches it."""
+        self.stored.add(name)
+        shown = attribute(name)
+        while shown in self.attributes:
+            shown += "_"
+        return f"self.{shown}"
 
     # ------------------------------------------------------------------------------------------------------------- values
 
@@ -258,6 +316,8 @@ class ClassWriter:
                 raise Mismatch("the wiring differs")
         if first is not None:
             return first
+        if all(r.node in self.file.dead(o.graph) for o, r in zip(context.occurrences, refs, strict=True)):
+            return self.stand_in(refs, context)
         return self._capture(refs, context)
 
     def _capture(self, refs: list[Ref], context: Context) -> Value:
@@ -269,7 +329,7 @@ class ClassWriter:
             raise Mismatch("the wiring differs")
         shapes = [s for o, r in zip(context.occurrences, refs, strict=True) if (s := o.graph.shape(r)) is not None]
         spec = context.occurrences[0].graph.value_names.get(refs[0], "other")
-        value = Value(shapes, None, self.unique(variable(spec)))
+        value = Value(shapes, None, self.unique(self.local(spec)))
         value.uses = 10**9
         self.captured.append(value)
         self.capture_refs.append(kept)
@@ -315,6 +375,10 @@ class ClassWriter:
 
         names = itertools.chain([prefer] if prefer else [], ("x", "y", "z", "u", "v", "w"), (f"y{n}" for n in itertools.count(2)))
         return next(name for name in names if free(name))
+
+    def unique_result(self) -> str:
+        """The variable of the network's result."""
+        return self._free(Value([]), None)
 
     def _waiting(self, value: Value) -> set[str]:
         """The variables in expressions that are not in any line yet, apart from that of ``value``."""
@@ -398,13 +462,15 @@ class ClassWriter:
         if first.is_input:
             return
         self._current = nodes
-        inputs = [self.value_of([n.inputs[i] for n in nodes], context) for i in range(len(first.inputs))]
+        dead = all(n.id in self.file.dead(o.graph) for n, o in zip(nodes, context.occurrences, strict=True))
+        read = self.stand_in if dead else self.value_of
+        inputs = [read([n.inputs[i] for n in nodes], context) for i in range(len(first.inputs))]
         if any(len(n.inputs) != len(first.inputs) for n in nodes):
             raise Mismatch("the instances have different layers")
         forms = self.forms(nodes, context)
         for helper in forms[0].helpers:
             self.file.helpers[helper.name] = helper.source
-        boundary = [(o.scope, n.statement) for o, n in zip(context.occurrences, nodes, strict=True)][0]
+        boundary = next((o.scope, n.statement) for o, n in zip(context.occurrences, nodes, strict=True))
         statement = (id(boundary[0]), boundary[1])
         if self.last_statement is not None and statement != self.last_statement and not self.chain:
             for value in inputs[:1]:
@@ -413,6 +479,10 @@ class ClassWriter:
         self.last_statement = statement
         channels = self._channels(nodes, inputs, context)
         shapes = [n.shapes[0] for n in nodes if n.shapes is not None]
+        if dead:
+            if forms[0].call is None:
+                self._register(nodes, forms, inputs, context)
+            return
         if self.chain:
             self._register(nodes, forms, inputs, context)
             value = Value(shapes, channels, "x")
@@ -431,6 +501,12 @@ class ClassWriter:
         value = Value(shapes, channels, None, text, probed, infix)
         self._bind_ports(nodes, value, context)
         self._place(value)
+
+    @staticmethod
+    def stand_in(refs: list[Ref], context: Context) -> Value:
+        """A value that is never made, since nothing that counts reads it."""
+        shapes = [s for o, r in zip(context.occurrences, refs, strict=True) if (s := o.graph.shape(r)) is not None]
+        return Value(shapes, variable="_", uses=10**9)
 
     def _apply(self, nodes: list[Node], forms: list[Form], inputs: list[Value], context: Context) -> tuple[str, str, bool]:
         """A layer's text on its inputs, plain and probed, and whether it needs parentheses inside a larger expression."""
@@ -482,7 +558,7 @@ class ClassWriter:
         assert first.shapes is not None
         if len(first.shapes) == 1:
             refs = [Ref(n.id) for n in nodes]
-            value.uses = self.reads(refs[0], context)
+            value.uses = self.most_reads(refs, context)
             self._name(value, refs[0], context)
             self.bind(refs, value, context)
             return
@@ -491,7 +567,7 @@ class ClassWriter:
             refs = [Ref(n.id, port) for n in nodes]
             shapes = [n.shapes[port] for n in nodes if n.shapes is not None]
             part = Value(shapes, None)
-            part.uses = self.reads(refs[0], context)
+            part.uses = self.most_reads(refs, context)
             spec = self._value_name(refs[0], context) or f"part{port + 1}"
             part.variable = self._free(part, spec) if part.uses > 0 else "_"
             if part.uses > 0:
@@ -504,7 +580,7 @@ class ClassWriter:
     def _value_name(self, ref: Ref, context: Context) -> str | None:
         """The variable that a value should have: the spec's name for it, if it is read later as well."""
         spec = context.occurrences[0].graph.value_names.get(ref)
-        return variable(spec) if spec is not None else None
+        return self.local(spec) if spec is not None else None
 
     def _name(self, value: Value, ref: Ref, context: Context) -> None:
         value.name = self._value_name(ref, context)
@@ -513,6 +589,13 @@ class ClassWriter:
     def reads(self, ref: Ref, context: Context) -> int:
         """How often this class reads a value."""
         return self.file.reads(context.occurrences[0].graph, self.boundaries[context.owners[0]]).get(ref, 0)
+
+    def most_reads(self, refs: list[Ref], context: Context) -> int:
+        """How often a value is read in the occurrence that reads it most."""
+        file, owners = self.file, context.owners
+        return max(
+            file.reads(o.graph, self.boundaries[w]).get(r, 0) for o, w, r in zip(context.occurrences, owners, refs, strict=True)
+        )
 
     def _place(self, value: Value) -> None:
         """Decide whether a value waits inside the next expression or gets a line."""
@@ -550,9 +633,9 @@ class ClassWriter:
         for s in steps:
             for helper in s.helpers:
                 self.file.helpers[helper.name] = helper.source
-        inner = self._applied([s for s in steps], "before", nodes, inputs, text, context, infix)
+        inner = self._applied(list(steps), "before", nodes, inputs, text, context, infix)
         result = self._call([s.call for s in steps], nodes, inputs, [inner], context, [infix])
-        return self._applied([s for s in steps], "after", nodes, inputs, result, context, False)
+        return self._applied(list(steps), "after", nodes, inputs, result, context, False)
 
     def _call(
         self,
@@ -683,8 +766,10 @@ class ClassWriter:
 
     def _register(self, nodes: list[Node], forms: list[Form], inputs: list[Value], context: Context) -> str:
         """Construct a layer's module; how ``forward`` reaches it."""
+        if nodes[0].shared and self._is_outside(nodes[0], context):
+            return self._borrow(list(nodes), context)
         relative = self.relative(nodes[0].path, context).partition("@")[0]
-        if nodes[0].shares is not None:
+        if nodes[0].shares is not None and self._is_there(relative):
             return self._access(relative)
         if any(f.module is None for f in forms):
             raise Unsupported(f"`{nodes[0].op}` has no module in PyTorch", nodes[0].scope)
@@ -692,7 +777,53 @@ class ClassWriter:
         merged, show = self._merge_calls(calls, nodes, inputs, context, False)
         text = write(merged, (), show)
         text = self._initialised(text, [f.inits for f in forms], merged.name)
-        return self.attach(relative, text, [self.relative_of(n, o) for n, o in zip(nodes, context.occurrences, strict=True)], context)
+        relatives = [self.relative_of(n, o).partition("@")[0] for n, o in zip(nodes, context.occurrences, strict=True)]
+        return self.attach(relative, text, relatives, context)
+
+    def _is_outside(self, item: Node | Scope, context: Context) -> bool:
+        """Whether a shared module belongs to what is around this class."""
+        prefix = self.boundaries[context.owners[0]].path
+        return bool(prefix) and not item.path.startswith(prefix + ".")
+
+    def _is_there(self, relative: str) -> bool:
+        """Whether a shared module was constructed already."""
+        return ".".join(split_path(relative)) in self.registered
+
+    def _borrow(self, items: list[Node | Scope], context: Context) -> str:
+        """A shared module from around: an argument of ``forward``."""
+        if self._rolled:
+            raise Mismatch("a shared module in a loop is written out")
+        wanted = self.local(split_path(items[0].path.partition("@")[0])[-1])
+        paths = {items[k].path.partition("@")[0]: owner for k, owner in enumerate(context.owners)}
+        for name, uses in self.borrowed.items():
+            known = [uses.get(o) for o in context.owners]
+            if all(k is not None and k.path.partition("@")[0] == i.path.partition("@")[0] for k, i in zip(known, items, strict=True)):
+                return name
+        name = self.unique(wanted)
+        self.borrowed[name] = dict(zip(context.owners, items, strict=True))
+        return name if paths else wanted
+
+    def lend(self, items: list[Node | Scope], inner: Context, context: Context) -> str:
+        """A shared module that something inside borrows: constructed here, or borrowed in turn."""
+        if self._is_outside(items[0], context):
+            return self._borrow(items, context)
+        relative = self.relative(items[0].path, context).partition("@")[0]
+        if self._is_there(relative):
+            return self._access(relative)
+        if self._rolled:
+            raise Mismatch("a shared module in a loop is written out")
+        nodes = [i for i in items if isinstance(i, Node)]
+        if nodes:
+            forms = self.forms(nodes, context)
+            arriving = [o.graph.shape(n.inputs[0]) for n, o in zip(nodes, context.occurrences, strict=True)]
+            inlet = Value([a for a in arriving if a is not None])
+            for helper in forms[0].helpers:
+                self.file.helpers[helper.name] = helper.source
+            return self._register(nodes, forms, [inlet], context)
+        scopes = [i for i in items if isinstance(i, Scope)]
+        there = self._at(scopes, inner)
+        shapes = [s for o in there.occurrences if (s := o.graph.shape(o.scope.inputs[0])) is not None]
+        return self._build(there, context, Value(shapes)).access
 
     def _initialised(self, text: str, inits: list[tuple[InitCall, ...]], module: str) -> str:
         if any(i != inits[0] for i in inits):
@@ -706,10 +837,11 @@ class ClassWriter:
 
     def attach(self, relative: str, text: str, relatives: list[str], context: Context) -> str:
         """Make a module an attribute, in a loop by a computed name; how ``forward`` reaches it."""
-        rolled = self._rolled.get("names") if self._rolled else None
-        if rolled is not None:
+        if self._rolled is not None:
             name = self._loop_name(relatives, context)
-            self.init_line(f"self.add_module({name}, {text})")
+            if name not in self._rolled["made"]:
+                self._rolled["made"].add(name)
+                self.init_line(f"self.add_module({name}, {text})")
             self.loop_names[relative] = name
             return f"self.get_submodule({name})"
         if any(r != relative for r in relatives):
@@ -725,15 +857,18 @@ class ClassWriter:
         if len(parts) > 2 or not parts[1].isdigit():
             return self._odd_index(parts, text)
         family = self.families.get(parts[0])
+        if self.init_depth:
+            raise Mismatch("an indexed name inside of a condition")
         if family is None:
             family = self.families[parts[0]] = Family(parts[0], len(self.init))
             self.init_line("")
         family.rows[int(parts[1])] = text
+        self.registered.add(".".join(parts))
         return f"self.{parts[0]}[{parts[1]}]"
 
     def _unregistered(self, name: str) -> str:
         """An attribute that no layer has."""
-        while name in self.registered:
+        while name in self.registered or name in self.attributes:
             name += "_"
         return name
 
@@ -752,7 +887,9 @@ class ClassWriter:
         if len(parts) == 2 and parts[0] not in self.registered:
             self.registered.add(parts[0])
             self.init_line(f"self.{parts[0]} = nn.Module()")
-        self.init_line(f"{at}.add_module({literal(parts[-1])}, {text})")
+        if ".".join(parts) not in self.registered:
+            self.registered.add(".".join(parts))
+            self.init_line(f"{at}.add_module({literal(parts[-1])}, {text})")
         return f"{at}.get_submodule({literal(parts[-1])})"
 
     def _access(self, relative: str) -> str:
@@ -782,6 +919,16 @@ class ClassWriter:
             self.items(inner)
             return
         inlet = self.value_of([s.inputs[0] for s in scopes], context) if scope.inputs else None
+        if all(s.result is not None and s.result.node in self.file.dead(o.graph) for s, o in zip(scopes, inner.occurrences, strict=True)):
+            self._build(inner, context, inlet)
+            return
+        unchanged = [s.result is not None and s.result in s.inputs for s in scopes]
+        if any(unchanged):
+            if not all(unchanged):
+                raise Mismatch("some instances give back their input")
+            if any(self.file.needs_module(o.graph, o.scope) for o in inner.occurrences):
+                self._build(inner, context, inlet)
+            return
         built = self._build(inner, context, inlet)
         access = built.access
         if inlet is not None and not self.chain:
@@ -791,7 +938,8 @@ class ClassWriter:
             value = Value(self._shapes(inner), built.channels, "x")
             self._bind_result(inner, value, context)
             return
-        texts = [self.use(v) for v in ([inlet] if inlet is not None else []) + extra]
+        texts = [self.use(v) for v in ([inlet] if inlet is not None and built.takes_input else []) + extra]
+        texts += [(name, name) for name in built.borrowed]
         text = f"{access}({', '.join(t[0] for t in texts)})"
         probed = f"{access}({', '.join(t[1] for t in texts)})"
         if scope.kind == "merge":
@@ -822,32 +970,43 @@ class ClassWriter:
     def _bind_result(self, inner: Context, value: Value, context: Context) -> None:
         refs = [o.scope.result for o in inner.occurrences]
         kept = [r for r in refs if r is not None]
-        first = inner.occurrences[0]
-        if first.scope.inputs and kept and kept[0] == first.scope.inputs[0]:
-            raise Unsupported("an instance that gives back its input", first.scope)
-        value.uses = self.reads(kept[0], context)
+        value.uses = self.most_reads(kept, context)
         self._name(value, kept[0], context)
         self.bind(kept, value, context)
 
     def _build(self, inner: Context, context: Context, inlet: Value | None) -> Built:
         """The module of an instance: constructed, or for a further use of a shared one found."""
         scope = inner.occurrences[0].scope
+        if scope.shared and self._is_outside(scope, inner):
+            writer = self.file.class_for(inner.occurrences)
+            access = self._borrow([o.scope for o in inner.occurrences], inner)
+            return Built(access, self._result_channels(writer, {}, inner), [], self._lent(writer, inner, context), writer.takes_input)
         relative = self.relative(scope.path, inner).partition("@")[0]
         if scope.kind != "block" and (row := self.inline_chain(inner, context, inlet)) is not None:
             text, channels = row
-            relatives = [self.relative_of(o.scope, o) for o in inner.occurrences]
+            relatives = [self.relative_of(o.scope, o).partition("@")[0] for o in inner.occurrences]
             return Built(self.attach(relative, text, relatives, context), channels, [])
         writer = self.file.class_for(inner.occurrences)
-        if scope.shares is not None:
+        if scope.shares is not None and self._is_there(relative):
             access = self._access(relative)
-            return Built(access, self._result_channels(writer, {}, inner), [])
+            return Built(access, self._result_channels(writer, {}, inner), [], self._lent(writer, inner, context), writer.takes_input)
         arguments, chosen = self.arguments(writer, inner, context, inlet)
         text = f"{writer.name}({', '.join(arguments)})"
-        relatives = [self.relative_of(o.scope, o) for o in inner.occurrences]
+        relatives = [self.relative_of(o.scope, o).partition("@")[0] for o in inner.occurrences]
         access = self.attach(relative, text, relatives, context)
         channels = self._result_channels(writer, chosen, inner)
         captures = [[refs[writer.index[id(o.scope)]] for o in inner.occurrences] for refs in writer.capture_refs]
-        return Built(access, channels, captures)
+        return Built(access, channels, captures, self._lent(writer, inner, context), writer.takes_input)
+
+    def _lent(self, writer: ClassWriter, inner: Context, context: Context) -> list[str]:
+        """What the ``forward`` of an instance borrows from here."""
+        found: list[str] = []
+        for uses in writer.borrowed.values():
+            items = [uses.get(writer.index[id(o.scope)]) for o in inner.occurrences]
+            if any(i is None for i in items):
+                raise Mismatch("a shared module is not used in every instance")
+            found.append(self.lend([i for i in items if i is not None], inner, context))
+        return found
 
     def _result_channels(self, writer: ClassWriter, chosen: dict[str, ast.Expr], inner: Context) -> ast.Expr | None:
         counts = [s.channels for s in self._shapes(inner)]
@@ -869,7 +1028,7 @@ class ClassWriter:
         for param in writer.signature():
             values = [param.values[writer.index[id(s)]] for s in scopes]
             expr = self._given(param, scopes, context, inlet)
-            hint = param.spec or param.name
+            hint = param.spec or param.hint or param.name
             said = self.express(values, expr, context, hint)
             if said is None:
                 chosen[param.name] = ex.constant(values[0])
@@ -950,7 +1109,7 @@ class ClassWriter:
         if scope.kind == "body" and (row := self.inline_chain(there, context, inlet)) is not None:
             return row[0], Value(self._shapes(there), row[1])
         writer = self.file.class_for(there.occurrences)
-        if writer.captured:
+        if writer.captured or writer.borrowed:
             raise Unsupported(f"`{scope.path}` reads a value from outside of it", scope)
         arguments, chosen = self.arguments(writer, there, context, inlet)
         text = f"{writer.name}({', '.join(arguments)})"
@@ -964,20 +1123,30 @@ class ClassWriter:
         name = variable(attribute(split_path(scope.path)[-1]))
         inlet = self.value_of([o.scope.inputs[0] for o in inner.occurrences], context)
         self.settle(inlet)
+        outside = list(dict.fromkeys(self.values.values()))
+        for value in outside:
+            if value.variable is None and value.uses > 0:  # what waits must not get its line inside of the condition
+                self.settle(value)
         self.emit("if self.training:")
         self.depth += 1
+        outer, self.branch = self.branch, None
         if self.file.needs_module(inner.occurrences[0].graph, scope):
             built = self._build(inner, context, inlet)
-            text = self.use(inlet)[0]
-            self.emit(f"{name} = {built.access}({text})")
+            parts = [self.use(v) for v in [*([inlet] if built.takes_input else []), *(self.value_of(refs, context) for refs in built.captures)]]
+            parts += [(b, b) for b in built.borrowed]
+            text = f"{built.access}({', '.join(p[0] for p in parts)})"
+            probed = f"{built.access}({', '.join(p[1] for p in parts)})"
         else:
             kept, self.skip = self.skip, self.skip | self.file.stripped
             self.items(inner)
             self.skip = kept
             result = self.file.head_result(inner.occurrences[0].graph, scope)
-            value = self.values[(id(inner.occurrences[0].graph), result)]
-            text, probed = self.use(value)
-            self.emit(f"{name} = {text}", f"{name} = {probed}")
+            text, probed = self.use(self.value_of([result] * len(context.occurrences), context))
+        ended = Value([], None, uses=1)
+        name = ended.variable = self._free(ended, name)
+        self.live[name] = ended
+        self.emit(f"{name} = {text}", f"{name} = {probed}")
+        self.branch = outer
         self.depth -= 1
         self.taken.add(name)
         self.heads.append((scope, name))
@@ -1039,7 +1208,9 @@ class ClassWriter:
         if any(s.result is None for s in column):
             return
         value = self.values.get((id(there.occurrences[0].graph), column[0].result))  # type: ignore[arg-type]
-        if value is not None and value.variable is None and (value.uses > 1 or len(value.text) > 2 * _SHORT or (not inline and "(" in value.text)):
+        if value is None or value.variable is not None:
+            return
+        if value.uses > 1 or len(value.text) > 2 * _SHORT or (not inline and "(" in value.text):
             self.materialise(value, self.branch)
 
     # --------------------------------------------------------------------------------------------------------------- conditions
@@ -1079,10 +1250,7 @@ class ClassWriter:
         for value, uses in counted:  # the reads are those of the first occurrence
             value.uses = uses
         self._write_sides(flag, parts)
-        if self.chain:
-            value = Value(self._if_shapes(inner), None, "x")
-        else:
-            value = self._join_sides(flag, parts, inner)
+        value = Value(self._if_shapes(inner), None, "x") if self.chain else self._join_sides(flag, parts, inner)
         value.channels = self._side_channels(parts, inner)
         for o in inner.occurrences:
             if o.scope.result is not None:
@@ -1112,6 +1280,7 @@ class ClassWriter:
         variables = {n: [v[k] for k in members] for n, v in inner.variables.items()}
         there = Context(chosen, variables, inner.loops)
         kept_init, kept_lines = self.init, self.lines
+        kept_names, kept_flags = set(self.registered), dict(self.flags)
         self.init, self.lines = [], []
         self.init_depth += 1
         self.depth += 1
@@ -1123,6 +1292,7 @@ class ClassWriter:
             return self.init, self.lines, value
         finally:
             self.init, self.lines = kept_init, kept_lines
+            self.registered, self.flags = kept_names, kept_flags  # the other side may have a layer of the same name
             self.init_depth -= 1
             self.depth -= 1
 
@@ -1145,8 +1315,7 @@ class ClassWriter:
         if inner.variables and ex.names_in(said) & set(inner.variables):
             raise Mismatch("a condition depends on the turn of a loop")
         if isinstance(said, ast.Name):
-            self.stored.add(said.id)
-            return f"self.{said.id}"
+            return self.stored_name(said.id)
         if text in self.flags:
             return self.flags[text]
         taken = next(s for s in scopes if s.items)
@@ -1156,8 +1325,7 @@ class ClassWriter:
             item = item.items[0]
         path = owner.graph.nodes[item].path if isinstance(item, int) else item.path
         name = "has_" + variable(path.rpartition(".")[2])
-        while name in self.registered:
-            name += "_"
+        name = self._unregistered(name)
         self.registered.add(name)
         self.init_line(f"self.{name} = {text}")
         self.flags[text] = f"self.{name}"
@@ -1246,7 +1414,7 @@ class ClassWriter:
             self.items(self._at(column, inner))  # type: ignore[arg-type]
 
     def _snapshot(self) -> Any:
-        values = {k: v for k, v in self.values.items()}
+        values = dict(self.values.items())
         uses = [(v, v.uses, v.variable) for v in dict.fromkeys(self.values.values())]
         return (
             len(self.init),
@@ -1267,6 +1435,9 @@ class ClassWriter:
             self.init_depth,
             dict(self.loop_names),
             set(self.taken),
+            dict(self.pythonic),
+            {name: dict(uses) for name, uses in self.borrowed.items()},
+            None if self._rolled is None else {**self._rolled, "made": set(self._rolled["made"])},
         )
 
     def _restore(self, s: Any) -> None:
@@ -1277,7 +1448,7 @@ class ClassWriter:
             value.uses, value.variable = uses, name
         (self.live, self.registered, self.params, self.used, self.stored, self.flags, self.lets) = s[4:11]
         self.last_statement, self.shown, self.families, self.depth, self.init_depth, self.loop_names, self.taken = s[11:18]
-        self._rolled = None
+        self.pythonic, self.borrowed, self._rolled = s[18:21]
 
     def _family(self, inner: Context, counts: list[int]) -> bool:
         """A loop whose turns each make one member of an indexed name, one after the other: one ``nn.Sequential``."""
@@ -1310,7 +1481,7 @@ class ClassWriter:
         text, probed = self.use(entry)
         result = Value(value.shapes, value.channels, None, f"self.{name}({text})", f"self.{name}({probed})")
         refs = [s.result for s in scopes if s.result is not None]
-        result.uses = self.reads(refs[0], inner)
+        result.uses = self.most_reads(refs, inner)
         self.bind(refs, result, inner)
         self._name(result, refs[0], inner)
         self.settle(result)
@@ -1328,6 +1499,7 @@ class ClassWriter:
                 assert isinstance(item, Scope)
                 turns.append(o.at(item))
                 parents.append(k)
+        self._independent(inner)
         variables = {n: [v[p] for p in parents] for n, v in inner.variables.items()}
         there = Context(turns, variables, dict(inner.loops))
         index = self._loop_variable(statement, there, turns)
@@ -1335,18 +1507,38 @@ class ClassWriter:
         entry = self.value_of(entry_refs, inner)
         self.settle(entry)
         carried, start = self._carried(entry, inner, there)
-        value = Value(
-            [s for t in turns if (s := t.graph.shape(t.scope.inputs[0])) is not None], carried, "x" if self.chain else entry.variable
-        )
+        value = Value([s for t in turns if (s := t.graph.shape(t.scope.inputs[0])) is not None], carried, "x" if self.chain else None)
         value.uses = self._turn_reads(turns[0])
+        if not self.chain:
+            entry.uses -= value.uses
+            value.variable = self._free(entry if entry.uses <= 0 else value, entry.variable if entry.uses <= 0 else self.branch)
+            if value.variable != entry.variable:
+                self.emit(f"{value.variable} = {entry.variable}")
         for t in turns:
             self.values[(id(t.graph), t.scope.inputs[0])] = value
         if not self.chain:
-            assert entry.variable is not None
-            self.live[entry.variable] = value
+            assert value.variable is not None
+            self.live[value.variable] = value
+        body_init, body_lines, channels, rolled = self._roll_body(there, statement, index, value, start)
+        self._loop_header(statement, inner, there, counts, rolled, body_init, body_lines)
+        final = self._after_loop(inner, turns, channels, start, there)
+        if not self.chain:
+            final.variable = value.variable
+            assert final.variable is not None
+            self.live[final.variable] = final
+        self.bind(entry_refs, entry, inner)
+        refs = [o.scope.result for o in inner.occurrences if o.scope.result is not None]
+        final.uses = self.most_reads(refs, inner)
+        self.bind(refs, final, inner)
+        self.last_statement = None
+
+    def _roll_body(
+        self, there: Context, statement: ast.For, index: str, value: Value, start: str | None
+    ) -> tuple[list[Line], list[Line], ast.Expr | None, dict[str, Any]]:
+        """A turn, written once for all of them: constructor lines, forward lines, the channels of its result, and what was noted."""
         kept_init, kept_lines = self.init, self.lines
         self.init, self.lines = [], []
-        self._rolled = {"names": True, "index": index, "statement": statement, "start": None}
+        rolled = self._rolled = {"index": index, "statement": statement, "start": None, "made": set()}
         self.init_depth += 1
         self.depth += 1
         self.last_statement = None
@@ -1355,32 +1547,40 @@ class ClassWriter:
             result = self._turn_result(there, value)
             channels = result.known()
             if start is not None:
-                counts_out = [s.channels for s in result.shapes]
-                if channels is None or not self.holds(channels, counts_out, there):
+                if channels is None or not self.holds(channels, [s.channels for s in result.shapes], there):
                     raise Mismatch("the channels of a loop are not said")
                 self.init_line(f"{start} = {self.print(channels, there)}")
             if not self.chain:
-                target = value.variable
                 text, probed = self.use(result)
-                if text != target:
-                    self.emit(f"{target} = {text}", f"{target} = {probed}")
-            body_init, body_lines = self.init, self.lines
-            rolled = self._rolled
+                if text != value.variable:
+                    self.emit(f"{value.variable} = {text}", f"{value.variable} = {probed}")
+            return self.init, self.lines, channels, rolled
         finally:
             self.init, self.lines = kept_init, kept_lines
             self.init_depth -= 1
             self.depth -= 1
             self._rolled = None
-        self._loop_header(statement, inner, there, counts, rolled, body_init, body_lines, start, entry)
-        final = self._after_loop(inner, turns, channels, start, there)
-        if not self.chain:
-            final.variable = entry.variable
-            assert final.variable is not None
-            self.live[final.variable] = final
-        refs = [o.scope.result for o in inner.occurrences if o.scope.result is not None]
-        final.uses = self.reads(refs[0], inner)
-        self.bind(refs, final, inner)
-        self.last_statement = None
+
+    def _independent(self, inner: Context) -> None:
+        """Refuse to roll a loop whose turns read each other's values, or whose values are read after it, in any way but one by one."""
+        for o in inner.occurrences:
+            turns = [t for t in o.scope.items if isinstance(t, Scope)]
+            inlets = {t.inputs[0] for t in turns if t.inputs}
+            made: set[int] = set()
+            results = set(self.file.output_refs(o.graph))
+            for turn in turns:
+                ids = set(self.file.nodes_of(turn))
+                allowed = {turn.inputs[0]} if turn.inputs else set()
+                for i in ids:
+                    if any((r in inlets and r not in allowed) or (r.node in made and r not in allowed) for r in o.graph.nodes[i].inputs):
+                        raise Mismatch("the turns of a loop read each other's values")
+                made |= ids
+            for i in made:
+                for reader in o.graph.readers[i]:
+                    if reader not in made and any(r.node == i and r != o.scope.result for r in o.graph.nodes[reader].inputs):
+                        raise Mismatch("a value of a loop is read after it")
+            if any(r.node in made and r != o.scope.result for r in results):
+                raise Mismatch("a value of a loop is a result")
 
     def _turn_reads(self, turn: Occurrence) -> int:
         return self.file.reads_within(turn.graph, turn.scope, turn.scope.inputs[0])
@@ -1390,9 +1590,7 @@ class ClassWriter:
         names: dict[str, str] = {}
         targets = [n for t in statement.targets for n in t]
         for spec in targets:
-            python = variable(spec)
-            if python in self.params or python in there.variables:
-                python += "_"
+            python = self.python_name(spec, f"loop {id(statement)} {spec}")
             values = [t.scope.bindings[spec] for t in turns]
             if not all(plain(v) for v in values):
                 raise Mismatch("a loop over blocks is written out")
@@ -1403,7 +1601,7 @@ class ClassWriter:
             return names[statement.targets[0][0]]
         spoken = {argument(n) for t in turns for s in t.scope.chain() for n in s.bindings}
         index = "i"
-        while index in there.variables or index in self.params or index in spoken:
+        while index in there.variables or index in self.pythonic.values() or index in spoken:
             index = chr(ord(index) + 1)
         return index
 
@@ -1416,8 +1614,9 @@ class ClassWriter:
         if known is None:
             raise Mismatch("the channels before a loop are not said")
         name = "channels"
-        while name in there.variables or name in self.params:
+        while name in there.variables or name in self.pythonic.values():
             name += "_"
+        self.pythonic[f"carried {id(entry)} {len(self.pythonic)}"] = name
         there.variables[name] = list(counts)
         self.init_line(f"{name} = {self.print(known, inner)}")
         return ex.name(name), name
@@ -1439,7 +1638,9 @@ class ClassWriter:
         shapes = [s for o in inner.occurrences if o.scope.result is not None and (s := o.graph.shape(o.scope.result)) is not None]
         counts = [s.channels for s in shapes]
         made: ast.Expr | None = None
-        if start is not None:
+        if len(set(counts)) == 1 and (channels is None or not ex.has_names(channels) or start is not None):
+            made = ex.number(counts[0])
+        elif start is not None:
             inner.variables[start] = counts
             made = ex.name(start)
         elif channels is not None and self.holds(channels, counts, inner):
@@ -1490,8 +1691,6 @@ class ClassWriter:
         rolled: dict[str, Any],
         body_init: list[Line],
         body_lines: list[Line],
-        start: str | None,
-        entry: Value,
     ) -> None:
         first = rolled["start"] or 0
         index = rolled["index"]
@@ -1501,7 +1700,7 @@ class ClassWriter:
         for forward, body in ((False, body_init), (True, body_lines)):
             if not body or (forward and self.chain):
                 continue
-            header = self._header_text(statement, inner, counts, first, index, mentioned, counting, forward)
+            header = self._header_text(statement, inner, counts, first, index, mentioned, counting, forward, there.loops[id(statement)])
             if forward:
                 self.emit(header)
                 self.lines += body
@@ -1519,6 +1718,7 @@ class ClassWriter:
         mentioned: set[str],
         counting: bool,
         forward: bool,
+        there_names: dict[str, str],
     ) -> str:
         scopes = [o.scope.parent for o in inner.occurrences if o.scope.parent is not None]
         if statement.repeat or not mentioned or (len(statement.targets) == 2 and mentioned == {index}):
@@ -1535,7 +1735,7 @@ class ClassWriter:
         if said is None and len(values[0]) > 1 and all(type(v) is int for v in values[0]):
             text = "(" + ", ".join(map(str, values[0])) + ")"
         targets = statement.targets[-1]
-        python = [variable(t) for t in targets]
+        python = [there_names[t] for t in targets]
         shown = python[0] if len(python) == 1 else f"({', '.join(python)})"
         if counting or index in mentioned:
             begin = f", {first}" if first else ""
@@ -1575,7 +1775,7 @@ class ClassWriter:
             self.merge(context)
         else:
             self.items(context)
-        refs = [o.scope.result for o in self.instances]
+        refs = [self.file.head_result(o.graph, o.scope) if o.scope.kind == "head" else o.scope.result for o in self.instances]
         if self.kind != "network" and all(r is not None for r in refs):
             self.result = self.value_of([r for r in refs if r is not None], context)
 
@@ -1586,7 +1786,7 @@ class ClassWriter:
             raise Mismatch("the instances have inputs of different rank")
         self.params["in_channels"] = Parameter("in_channels", [s.channels for s in shapes])
         value = Value(shapes, ex.name("in_channels"), "x")
-        value.uses = self.reads(refs[0], context)
+        value.uses = self.most_reads(refs, context)
         self.live["x"] = value
         self.bind(refs, value, context)
 
@@ -1633,7 +1833,7 @@ class ClassWriter:
                 text = f"{name} = {self.print(expr, context)}"
                 lines.append(Line(0, text, text))
         stored = [n for n in [*(p.name for p in self.signature()), *self.lets] if n in self.stored]
-        lines += [Line(0, f"self.{n} = {n}", f"self.{n} = {n}") for n in stored]
+        lines += [Line(0, f"{self.stored_name(n)} = {n}", f"{self.stored_name(n)} = {n}") for n in stored]
         for k, line in enumerate(self.init):
             family = families.get(k)
             if family is None:
@@ -1664,6 +1864,8 @@ class Built:
     access: str
     channels: ast.Expr | None
     captures: list[list[Ref]]
+    borrowed: list[str] = field(default_factory=list)
+    takes_input: bool = True
 
 
 def _turn(scope: Scope | None) -> int:

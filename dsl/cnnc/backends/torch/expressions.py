@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from cnnc.elaborate.values import Evaluator, Refusal, refuse
+from cnnc.elaborate.evaluate import Evaluator
+from cnnc.elaborate.values import Refusal, refuse
 from cnnc.layers.form import literal
 from cnnc.source import Source, Span
 from cnnc.syntax import ast

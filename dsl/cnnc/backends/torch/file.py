@@ -53,6 +53,7 @@ class File:
         self._writers: dict[int, ClassWriter] = {}
         self._reads: dict[tuple[int, int], Counter[Ref]] = {}
         self._needs_module: dict[int, bool] = {}
+        self._dead: dict[int, frozenset[int]] = {}
         self._groups: dict[int, list[Occurrence]] = {}
         self._uniform: dict[str, tuple[InitCall, ...]] = {}
         self._origins: Counter[int] = Counter()
@@ -60,6 +61,7 @@ class File:
             self._collect(graph, graph.root)
         self._count_origins(self.graphs[0].root)
         self._find_uniform_inits()
+        self.reserved = self._reserved()
 
     # ------------------------------------------------------------------------------------------------------------- facts
 
@@ -75,6 +77,26 @@ class File:
         shapes = graph.input_shapes(node)
         assert shapes is not None
         return self.form(node.layer, shapes)
+
+    def _reserved(self) -> frozenset[str]:
+        """Names of the file's top level, which no variable may hide: helpers and classes."""
+        found = {"divisible", "initialised"}
+        for form in self._forms.values():
+            step: list[Form | None] = [form]
+            while step:
+                at = step.pop()
+                if at is not None:
+                    found.update(h.name for h in at.helpers)
+                    step += [at.before, at.after]
+        self.names |= found
+        for group in self._groups.values():
+            found.add(self.wanted_name(group[0].scope))
+        return frozenset(found)
+
+    @staticmethod
+    def wanted_name(scope: Scope) -> str:
+        """What the class of a block or a part is called if nothing else is."""
+        return class_name(scope.block.name if scope.block is not None else re.sub(r"\[-?\d+\]", "", scope.path.rpartition(".")[2]))
 
     def _collect(self, graph: Graph, scope: Scope) -> None:
         for item in scope.items:
@@ -122,16 +144,18 @@ class File:
             if boundary.kind == "network":
                 found.update(self.output_refs(graph))
             elif boundary.result is not None:
-                found[boundary.result] += 1
+                found[self.head_result(graph, boundary) if boundary.kind == "head" else boundary.result] += 1
             self._reads[key] = found
         return self._reads[key]
 
     def _count_reads(self, graph: Graph, scope: Scope, found: Counter[Ref]) -> None:
         for item in scope.items:
             if isinstance(item, int):
-                if item not in self.stripped:
+                if item not in self.stripped and item not in self.dead(graph):
                     found.update(graph.nodes[item].inputs)
             elif self.is_class(graph, item):
+                if item.result is not None and item.result.node in self.dead(graph):
+                    continue
                 inlets = set(item.inputs[:1]) | self._captured(graph, item)
                 found.update(inlets)
             else:
@@ -143,18 +167,38 @@ class File:
         """Values from outside that a named body reads by name."""
         if scope.kind == "block":
             return set()
-        inside = set(self._nodes(scope))
+        inside = set(self.nodes_of(scope))
         read = {r for i in inside for r in graph.nodes[i].inputs}
         if scope.result is not None:
             read.add(scope.result)
         return {r for r in read if r.node not in inside}
 
-    def _nodes(self, scope: Scope) -> Iterable[int]:
+    def dead(self, graph: Graph) -> frozenset[int]:
+        """Layers that nothing reads: they have their modules, for their parameters are counted, but ``forward`` leaves them out."""
+        known = self._dead.get(id(graph))
+        if known is None:
+            known = self._dead[id(graph)] = frozenset(n.id for n in graph.unread())
+        return known
+
+    def borrows(self, graph: Graph, scope: Scope, around: Scope | None = None) -> bool:
+        """Whether a scope uses a shared module that is declared outside of it."""
+        around = around or scope
+        prefix = around.path + "."
+        for item in scope.items:
+            if isinstance(item, int):
+                if graph.nodes[item].shared and not graph.nodes[item].path.startswith(prefix):
+                    return True
+            elif (item.shared and not item.path.startswith(prefix)) or self.borrows(graph, item, around):
+                return True
+        return False
+
+    def nodes_of(self, scope: Scope) -> Iterable[int]:
+        """The layers of a scope and of those inside, in order."""
         for item in scope.items:
             if isinstance(item, int):
                 yield item
             else:
-                yield from self._nodes(item)
+                yield from self.nodes_of(item)
 
     def reads_within(self, graph: Graph, scope: Scope, ref: Ref) -> int:
         """How often the layers of a scope read a value."""
@@ -211,7 +255,7 @@ class File:
                 named = item.path[len(prefix) + 1 :].isidentifier()
                 if item.inputs != (at,) or item.shared or not named or not self.is_class(graph, item):
                     return None
-                if item.kind == "body" and self._captured(graph, item) - {at}:
+                if (item.kind == "body" and self._captured(graph, item) - {at}) or self.borrows(graph, item):
                     return None
                 at = item.result
             elif item.kind in ("loop", "turn", "if"):
@@ -253,7 +297,7 @@ class File:
             else:
                 if item.kind not in ("block", "body") or not self.is_class(graph, item) or item.shared or item.result is None:
                     return None
-                if item.inputs != (at,) or self._captured(graph, item) - {at}:
+                if item.inputs != (at,) or self._captured(graph, item) - {at} or self.borrows(graph, item):
                     return None
                 path, result = item.path, item.result
             relative = path.rpartition(".")[2]
@@ -311,13 +355,16 @@ class File:
             parts: dict[Any, list[Occurrence]] = {}
             for o in group:
                 parts.setdefault(partition(o), []).append(o)
-            state = (dict(self.helpers), set(self.needs), list(self.classes), set(self.names), dict(self._writers))
+            made: list[ClassWriter] = []
             try:
                 for part in parts.values():
-                    self._write_class([Occurrence(o.graph, o.scope, k) for k, o in enumerate(part)])
+                    made.append(self._open_class([Occurrence(o.graph, o.scope, k) for k, o in enumerate(part)]))
+                    made[-1].write()
+                    self.classes.append(made[-1])
                 return
-            except Mismatch:
-                self.helpers, self.needs, self.classes, self.names, self._writers = state
+            except Mismatch:  # classes of what stands inside stay: they are the same whatever happens here
+                self.classes = [c for c in self.classes if c not in made]
+                self.names -= {c.name for c in made}
         raise AssertionError("a class for a single instance can always be written")
 
     def _by_structure(self, occurrence: Occurrence) -> Any:
@@ -335,20 +382,19 @@ class File:
                 found.append((item.kind, id(item.origin), self._structure(graph, item)))
         return tuple(found)
 
-    def _write_class(self, instances: list[Occurrence]) -> None:
+    def _open_class(self, instances: list[Occurrence]) -> ClassWriter:
+        """A class that is still to be written, with a name of its own."""
         scope = instances[0].scope
-        kind = "block" if scope.kind == "block" else "body"
-        wanted = class_name(scope.block.name if scope.block is not None else re.sub(r"\[\d+\]", "", scope.path.rpartition(".")[2]))
+        wanted = self.wanted_name(scope)
         name, n = wanted, 2
         while name in self.names or name in GLOBALS:
             name, n = f"{wanted}{n}", n + 1
         self.names.add(name)
-        writer = ClassWriter(self, name, kind, instances)
+        writer = ClassWriter(self, name, "block" if scope.kind == "block" else "body", instances)
         for o in instances:
             self._writers[id(o.scope)] = writer
         writer.skip = self.stripped
-        writer.write()
-        self.classes.append(writer)
+        return writer
 
     # ------------------------------------------------------------------------------------------------------- initialisers
 

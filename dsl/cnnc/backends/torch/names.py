@@ -18,17 +18,25 @@ MODULE_ATTRIBUTES = frozenset(
     """.split()
 ) - {"bias"}
 
+_STEMS = frozenset(name.rstrip("_") for name in MODULE_ATTRIBUTES)
+
 #: Names with a meaning at the top of an emitted file.
 GLOBALS = frozenset(
-    "F Tensor annotations math nn torch OrderedDict partial tuple list int float bool str range enumerate super round min max sum len abs".split()
+    """
+    Callable F OrderedDict Sequence Tensor abs annotations bool enumerate float int len list math max min nn partial range round str sum
+    super torch tuple
+    """.split()
 )
 
 
 def attribute(name: str) -> str:
-    """A layer's name as an attribute: itself, unless Python or ``nn.Module`` has it; then with a ``_`` behind."""
-    return (
-        name + "_" if keyword.iskeyword(name) or keyword.issoftkeyword(name) or name in MODULE_ATTRIBUTES or name.startswith("__") else name
-    )
+    """A layer's name as an attribute: itself, unless Python or ``nn.Module`` has it; then with a ``_`` behind.
+
+    Different names give different attributes, and what begins with ``_`` is PyTorch's own.
+    """
+    stem = name.rstrip("_")
+    taken = keyword.iskeyword(stem) or keyword.issoftkeyword(stem) or stem in _STEMS or name.startswith("_")
+    return name + "_" if taken else name
 
 
 def variable(name: str) -> str:

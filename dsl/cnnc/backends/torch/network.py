@@ -53,7 +53,7 @@ def write_file(file: File, probe: bool) -> str:
     body = _network(file, writer, context, names, probe)
     blocks = [_class(c, probe) for c in file.classes]
     helpers = [source.strip("\n").splitlines() for source in file.helpers.values()]
-    if "divisible" in file.needs:
+    if any("divisible(" in line for part in [*blocks, body] for line in part):
         helpers.insert(0, DIVISIBLE.strip("\n").splitlines())
     text = "\n\n\n".join("\n".join(part) for part in [*helpers, *blocks, body])
     header = [*_head_docstring(file), "", "from __future__ import annotations", "", *_imports(file, text), "", f'__all__ = ["{name}"]']
@@ -99,9 +99,7 @@ def _file_comment(span: Span) -> list[str]:
         line = source.line(number).strip()
         if line.startswith("#"):
             lines.append(line.lstrip("#").strip())
-        elif lines:
-            break
-        elif line and not line.startswith("cnn "):
+        elif lines or (line and not line.startswith("cnn ")):
             break
     return [" ".join(lines)] if lines else []
 
@@ -206,7 +204,8 @@ def _class(writer: ClassWriter, probe: bool) -> list[str]:
         return lines
     assert writer.result is not None
     result, probed = writer.use(writer.result)
-    given = [*(["x: Tensor"] if scope.inputs else []), *(f"{v.variable}: Tensor" for v in writer.captured)]
+    given = [*(["x: Tensor"] if writer.takes_input else []), *(f"{v.variable}: Tensor" for v in writer.captured)]
+    given += [f"{name}: nn.Module" for name in writer.borrowed]
     lines += ["", *lay_out(f"def forward(self, {', '.join(given)})", 4, " -> Tensor:")]
     body = _returned(list(writer.lines), result, probed)
     return lines + _indented(body, 8, probe, writer.fix_indices)
@@ -218,7 +217,7 @@ def _returned(lines: list[Line], text: str, probed: str) -> list[Line]:
     if last is not None and last.depth == 0 and last.text.startswith(f"{text} = ") and last.text[len(text) + 3 :].startswith(_TYPED):
         start = len(text) + 3
         return [*lines[:-1], Line(0, f"return {last.text[start:]}", f"return {last.probed[start:]}", last.comment)]
-    if text == "x" or text.startswith(_TYPED):
+    if text.isidentifier() or text.startswith(_TYPED):
         return [*lines, Line(0, f"return {text}", f"return {probed}")]
     return [*lines, Line(0, f"x = {text}", f"x = {probed}"), Line(0, "return x", "return x")]
 
@@ -245,7 +244,7 @@ def _network(file: File, writer: ClassWriter, context: Context, inputs: list[str
     body = list(writer.lines)
     if len(texts) == 1 and texts[0][0] not in (inputs[0],):
         text, probed = texts[0]
-        target = inputs[0] if inputs else "x"
+        target = "x" if len(inputs) < 2 else writer.unique_result()
         if not (text.startswith(_TYPED) and not heads):
             body.append(Line(0, f"{target} = {text}", f"{target} = {probed}", writer._shape_comment(values[0])))
             texts = [(target, target)]

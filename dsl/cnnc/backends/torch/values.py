@@ -7,8 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from cnnc.backends.torch import expressions as ex
-from cnnc.elaborate.build import LetValue
-from cnnc.elaborate.values import SYMBOLS
+from cnnc.elaborate.values import SYMBOLS, LetValue
 from cnnc.graph import Graph, Ref, Scope
 from cnnc.shapes import Shape
 from cnnc.syntax import ast
@@ -49,6 +48,8 @@ class Parameter:
     spec: str | None = None
     default: Any = None
     has_default: bool = False
+    #: what it is about, when the spec has no word for it
+    hint: str | None = None
 
 
 @dataclass(slots=True, eq=False)
