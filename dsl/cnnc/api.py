@@ -170,17 +170,28 @@ class Network:
         """The text of a target; raises CnncError where the target cannot express the network."""
         return emit(self.checked, target)
 
-    def to_torch(self) -> nn.Module:
-        """The emitted module, constructed: an ``nn.Module`` with freshly initialised weights. Needs torch."""
+    def to_torch(self, weights: str | Path | None = None) -> nn.Module:
+        """The emitted module, constructed: an ``nn.Module`` with fresh weights, or with those of a file. Needs torch.
+
+        ``weights`` is a safetensors file, or one of ``torch.save`` with tensors only. Its keys and shapes must be the module's own, or
+        it raises ``cnnc.runtime.weights.WeightsError``; ``cnnc weights adapt`` makes such a file from another implementation's.
+        """
         from cnnc.runtime.module import build_module
 
-        return build_module(self.checked)
+        module = build_module(self.checked)
+        if weights is not None:
+            from cnnc.runtime.weights import load as load_weights
+
+            load_weights(module, Path(weights))
+        return module
 
     def __repr__(self) -> str:
         return f"<network {self.name}: {self.params:,} parameters, {self.macs:,} MACs>"
 
 
-def _options(network: str | None, parameters: Mapping[str, Any], input: str | tuple[int, ...] | Mapping[str, tuple[int, ...]] | None) -> Options:
+def _options(
+    network: str | None, parameters: Mapping[str, Any], input: str | tuple[int, ...] | Mapping[str, tuple[int, ...]] | None
+) -> Options:
     shapes: dict[str | None, Shape] = {}
     if isinstance(input, Mapping):
         shapes.update({k: Shape(v) for k, v in input.items()})
@@ -225,5 +236,3 @@ def parse(
 ) -> Network:
     """The network of a text; see :func:`load`."""
     return _finish(Source("<text>", text), _options(network, parameters, input))
-
-

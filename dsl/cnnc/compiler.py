@@ -59,7 +59,7 @@ def parse(source: Source) -> Parsed:
         return parse_source(source)
 
 
-def elaborate(parsed: Parsed, options: Options = Options(), read: Reader = no_imports) -> Built | tuple[Diagnostic, ...]:  # noqa: B008
+def elaborate(parsed: Parsed, options: Options = Options(), read: Reader = no_imports) -> Built | tuple[Diagnostic, ...]:
     """The graph of the chosen network; the problems alone when there is no network to build."""
     with _uncollected():
         loader = Loader(read, parse)
@@ -71,7 +71,7 @@ def elaborate(parsed: Parsed, options: Options = Options(), read: Reader = no_im
     return (*earlier, *built)
 
 
-def check(built: Built, options: Options = Options()) -> Checked:  # noqa: B008
+def check(built: Built, options: Options = Options()) -> Checked:
     """The checked network; with ``strict``, warnings are errors."""
     with _uncollected():
         checked = check_built(built)
@@ -81,7 +81,7 @@ def check(built: Built, options: Options = Options()) -> Checked:  # noqa: B008
     return Checked(checked.graph, checked.facts, raised)
 
 
-def analyse(source: Source, options: Options = Options(), read: Reader = no_imports) -> Checked | tuple[Diagnostic, ...]:  # noqa: B008
+def analyse(source: Source, options: Options = Options(), read: Reader = no_imports) -> Checked | tuple[Diagnostic, ...]:
     """From text to the checked network; the problems alone when there is no network to check."""
     built = elaborate(parse(source), options, read)
     return check(built, options) if isinstance(built, Built) else built

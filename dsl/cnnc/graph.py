@@ -12,6 +12,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
 from cnnc.layers.base import Layer
+from cnnc.record import record
 from cnnc.shapes import Shape, ShapeError
 from cnnc.source import Span
 from cnnc.syntax import ast
@@ -122,7 +123,7 @@ class Node:
         return self.layer.role == "input"
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Output:
     """A result of the network; ``name`` is None when the spec does not name it."""
 
@@ -131,7 +132,7 @@ class Output:
     span: Span
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Annotation:
     """A shape that the spec states for a value."""
 

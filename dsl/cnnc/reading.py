@@ -46,7 +46,7 @@ def read_file(path: Path, name: str | None = None) -> Source | Diagnostic:
     except OSError as error:
         return _no_file(shown, f"{shown} cannot be read: {(error.strerror or str(error)).lower()}")
     except ValueError:
-        return _no_file(ascii(shown), f"{ascii(shown)} is no file name")
+        return _no_file(ascii(shown), f"{shown!a} is no file name")
     return decode(data, shown, path.resolve())
 
 
@@ -94,7 +94,7 @@ def read_import(source: Source, item: ast.Import) -> Source | str:
     except (OSError, ValueError, RuntimeError):
         return f"`{ascii(item.module)[1:-1]}` is no file name"
     if not target.is_relative_to(root.resolve()):
-        return f"`{item.module}` leads out of the project: imports stay below {root.name or root}"
+        return f"`{item.module}` leads out of the project: imports stay below the nearest folder with a pyproject.toml or a .git"
     shown = _shown(target, source)
     found = read_file(target, shown)
     return found if isinstance(found, Source) else found.headline
@@ -108,7 +108,8 @@ def _read_std(item: ast.Import) -> Source | str:
     if not target.is_file():
         known = sorted(p.stem for p in std_dir().glob("*.cnn"))
         guess = nearest(rest, known)
-        return f"there is no `{item.module}`" + (f": did you mean `std.{guess}`?" if guess else f": there is {', '.join('std.' + k for k in known)}")
+        more = f"did you mean `std.{guess}`?" if guess else f"there is {', '.join('std.' + k for k in known)}"
+        return f"there is no `{item.module}`: {more}"
     found = read_file(target, f"std/{target.name}")
     return found if isinstance(found, Source) else found.headline
 

@@ -10,13 +10,14 @@ from typing import Literal
 
 from cnnc.graph import Graph, Node
 from cnnc.layers.base import EVERYTHING, Layer, Reach
+from cnnc.record import record
 from cnnc.shapes import Shape
 
 #: Bytes of one number: float32.
 BYTES = 4
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Extent:
     """What a value reads of one axis of the network's input.
 
@@ -38,7 +39,7 @@ class Extent:
 Field = tuple[Extent, ...] | Literal["everything"] | None
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class LayerFacts:
     """What one layer costs, for one image.
 

@@ -13,7 +13,7 @@ from cnnc._version import __version__
 from cnnc.cli import startup
 
 #: The commands in the order of the help text; each is ``cnnc.cli.NAME.command``.
-COMMANDS = ("compile", "shapes", "check", "verify", "list", "new")
+COMMANDS = ("compile", "shapes", "check", "verify", "diff", "sweep", "weights", "list", "new")
 
 #: Exit status of an internal error, and of output that cannot be written (EX_SOFTWARE, EX_IOERR).
 INTERNAL, UNWRITTEN = 70, 74

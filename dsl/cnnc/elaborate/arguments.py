@@ -76,7 +76,13 @@ def bind_defaults(kind: type[Layer], args: tuple[ast.Arg, ...]) -> dict[str, ast
     fields = field_names(kind)
     for arg in args:
         if arg.name is None:
-            refuse("E208", "a default names its attributes", arg.span, "no name", help=f"for example `default {kind.keyword}({_example(fields)})`")
+            refuse(
+                "E208",
+                "a default names its attributes",
+                arg.span,
+                "no name",
+                help=f"for example `default {kind.keyword}({_example(fields)})`",
+            )
     return {fields[n]: a for n, a in _match(f"`{kind.keyword}`", list(fields), args, "attribute", _attributes(kind), "").items()}
 
 

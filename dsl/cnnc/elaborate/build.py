@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -43,10 +44,8 @@ def build(
         frame.names[param.name] = Binding(parameters.get(param.name), param.span, "parameter")
     place = b.place = Place(frame, scope, Naming("", b.outline.given(definition.body)), top=True)
     flow: Ref | None = None
-    try:
+    with suppress(Enough):
         flow = b.body(definition.body, place, None)
-    except Enough:
-        pass
     scope.result = flow
     if not b.outputs and flow is not None:
         b.outputs.append(Output(None, flow, b.nodes[flow.node].span))

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 from cnnc.diagnostics.model import Diagnostic, Label
 from cnnc.elaborate.arguments import bind_arguments, frozen, is_fixed, make_layer
-from cnnc.elaborate.evaluate import Evaluator, brackets, undefined
+from cnnc.elaborate.evaluate import MAX_WORK, Evaluator, brackets, undefined
 from cnnc.elaborate.files import Unit
 from cnnc.elaborate.names import Naming, Outline, check_name
 from cnnc.elaborate.values import (
@@ -38,9 +38,9 @@ from cnnc.source import Span
 from cnnc.syntax import ast
 
 #: How many layers a network may have.
-MAX_LAYERS = 250_000
+MAX_LAYERS = 200_000
 #: How many statements may run while one network is built.
-MAX_STEPS = 1_000_000
+MAX_STEPS = 700_000
 #: How deeply bodies may stand in bodies, those of the blocks in use counted in.
 MAX_BODIES = 80
 #: The most numbers that one value may hold.
@@ -75,9 +75,7 @@ class Place:
 
     def inner(self, scope: Scope, frame: Frame, *, suffix: str | None = None, top: bool | None = None) -> Place:
         """A body in this one that shares its layer names."""
-        return Place(
-            frame, scope, self.naming, self.suffix if suffix is None else suffix, self.inlet, self.top if top is None else top
-        )
+        return Place(frame, scope, self.naming, self.suffix if suffix is None else suffix, self.inlet, self.top if top is None else top)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +95,9 @@ class Enough(Exception):
 class Builder:
     """The state of building one network of a unit. ``run`` runs one statement."""
 
-    def __init__(self, unit: Unit, inputs: Mapping[str | None, Shape], run: Callable[[Builder, ast.Statement, Ref | None], Ref | None]) -> None:
+    def __init__(
+        self, unit: Unit, inputs: Mapping[str | None, Shape], run: Callable[[Builder, ast.Statement, Ref | None], Ref | None]
+    ) -> None:
         self.unit = unit
         self.given_inputs = dict(inputs)
         self.nodes: list[Node] = []
@@ -151,6 +151,8 @@ class Builder:
     def step(self, span: Span) -> None:
         """Count a statement; stop where a network grows beyond all measure."""
         self._steps += 1
+        if self.evaluate.work > MAX_WORK:
+            raise Enough
         if self._steps > MAX_STEPS or len(self.nodes) > MAX_LAYERS:
             what = f"{MAX_STEPS:,} statements" if self._steps > MAX_STEPS else f"{MAX_LAYERS:,} layers"
             self.report(Diagnostic("E605", f"this network is too large: more than {what}", Label(span, "reached here")))
@@ -161,7 +163,9 @@ class Builder:
     def body(self, body: ast.Body, place: Place, flow: Ref | None) -> Ref | None:
         """Run the statements of a body; the flow at its end."""
         if self._bodies >= MAX_BODIES:
-            refuse("E603", f"bodies stand inside each other more than {MAX_BODIES} deep", body.span, "reached here", help="make blocks of them")
+            refuse(
+                "E603", f"bodies stand inside each other more than {MAX_BODIES} deep", body.span, "reached here", help="make blocks of them"
+            )
         outer, self.place = self.place, place
         self._bodies += 1
         run = self.run_one
@@ -232,7 +236,9 @@ class Builder:
         self.place.scope.items.append(node.id)
         return Ref(node.id)
 
-    def scope(self, kind: ScopeKind, path: str, origin: Any, flow: Ref | None, *, span: Span | None = None, weight: float | None = None) -> Scope:
+    def scope(
+        self, kind: ScopeKind, path: str, origin: Any, flow: Ref | None, *, span: Span | None = None, weight: float | None = None
+    ) -> Scope:
         """A new scope in the one at hand."""
         parent = self.place.scope
         scope = Scope(kind, path, parent, span or origin.span, origin, inputs=() if flow is None else (flow,), weight=weight)
@@ -295,7 +301,11 @@ class Builder:
         if index not in binding.value.values:
             return Claim(target, index, shown, shown)
         headline = f"`{shown}` is bound twice"
-        self.report(Diagnostic("E203", headline, Label(target.span, "an indexed name is bound once for each index"), (Label(binding.span, "first here"),)))
+        self.report(
+            Diagnostic(
+                "E203", headline, Label(target.span, "an indexed name is bound once for each index"), (Label(binding.span, "first here"),)
+            )
+        )
         return None
 
     def _index(self, target: ast.Target) -> tuple[int, ...]:
@@ -315,7 +325,7 @@ class Builder:
         else:
             owned = place.frame.owner.names
             binding = owned.get(target.name)
-            if binding is None:
+            if binding is None or binding.value is POISON:
                 binding = owned[target.name] = Binding(Family(target.name), target.span, "indexed name")
             if not isinstance(binding.value, Family) or claim.index in binding.value.values:
                 return  # the pipeline itself bound it, and was told so
@@ -331,12 +341,12 @@ class Builder:
         if flow is None:
             if not self.fed:
                 raise Poisoned  # that the network has no input is told once
-            refuse("E210", f"there is no value for {what}", span, "nothing flows here", help="start the statement from a name: `image -> …`")
+            refuse(
+                "E210", f"there is no value for {what}", span, "nothing flows here", help="start the statement from a name: `image -> …`"
+            )
         return flow
 
-    def layer(
-        self, kind: type[Layer], stage: ast.Apply | ast.Module, span: Span
-    ) -> tuple[Layer, tuple[Ref, ...], Mapping[str, ast.Arg]]:
+    def layer(self, kind: type[Layer], stage: ast.Apply | ast.Module, span: Span) -> tuple[Layer, tuple[Ref, ...], Mapping[str, ast.Arg]]:
         """A layer of a kind with its arguments; the values that it takes by name; the arguments as written, defaults included."""
         defaults = self.place.frame.defaults.get(kind.keyword)
         if type(stage) is ast.Apply:
@@ -396,9 +406,7 @@ class Builder:
                 made = found
         own = path or place.naming.next(layer.keyword)
         at = len(nodes)
-        nodes.append(
-            Node(at, own, layer, inputs, made, place.scope, span, failure, written, shares, None, shared, self.statement_start)
-        )
+        nodes.append(Node(at, own, layer, inputs, made, place.scope, span, failure, written, shares, None, shared, self.statement_start))
         place.scope.items.append(at)
         return Ref(at)
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from cnnc.elaborate.arguments import counted
-from cnnc.elaborate.builder import MAX_LAYERS, MAX_STEPS, Builder
+from cnnc.elaborate.builder import MAX_STEPS, Builder
 from cnnc.elaborate.values import POISON, Binding, refuse, show
 from cnnc.graph import Ref, Scope
 from cnnc.shapes import Shape
@@ -45,9 +45,10 @@ def choose(b: Builder, statement: ast.If, flow: Ref | None, branch: bool = False
 
 def run_for(b: Builder, statement: ast.For, flow: Ref | None) -> Ref | None:
     """The flow after the last turn."""
-    for flow in turns(b, statement, flow):  # noqa: B020 (each turn takes the flow of the one before)
-        pass
-    return flow
+    result = flow
+    for left in turns(b, statement, flow):
+        result = left
+    return result
 
 
 def turns(b: Builder, statement: ast.For, flow: Ref | None, branches: bool = False) -> Iterator[Ref | None]:
@@ -97,7 +98,7 @@ def _values(b: Builder, statement: ast.For) -> Iterator[dict[str, Any]]:
         if count < 0:
             refuse("E218", f"`repeat` needs a count of at least 0, but this is {count}", place, f"this is {count}")
         if count > MAX_STEPS:
-            refuse("E605", f"`repeat {count:,}` is too large: a network may have {MAX_LAYERS:,} layers", place)
+            refuse("E605", f"`repeat {count:,}` is too large: a network may run {MAX_STEPS:,} statements", place)
         return ({} for _ in range(count))
     values = b.evaluate(statement.iterable)
     if not isinstance(values, list | Shape):
@@ -106,7 +107,13 @@ def _values(b: Builder, statement: ast.For) -> Iterator[dict[str, Any]]:
     targets = statement.targets
     if len(targets) > 2:
         span = next(span for name, span in _places(statement) if name == targets[2][0])
-        refuse("E217", "`for` takes one name, or an index and a name", span, "one too many", help="take an entry apart with `for i, (a, b) in …`")
+        refuse(
+            "E217",
+            "`for` takes one name, or an index and a name",
+            span,
+            "one too many",
+            help="take an entry apart with `for i, (a, b) in …`",
+        )
     if len(targets) == 2 and len(targets[0]) != 1:
         refuse("E217", "the first name of `for i, v` is the index, which is one number", next(_places(statement))[1])
     names = targets[-1]
@@ -114,7 +121,9 @@ def _values(b: Builder, statement: ast.For) -> Iterator[dict[str, Any]]:
         for index, value in enumerate(values):
             if not isinstance(value, list | Shape) or len(value) != len(names):
                 size = counted(len(value), "number") if isinstance(value, list | Shape) else show(value)
-                refuse("E217", f"{len(names)} names for {size} in turn {index}", _entry(statement.iterable, index), f"this is {show(value)}")
+                refuse(
+                    "E217", f"{len(names)} names for {size} in turn {index}", _entry(statement.iterable, index), f"this is {show(value)}"
+                )
     return _turns_of(targets, values)
 
 

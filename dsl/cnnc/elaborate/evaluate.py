@@ -33,7 +33,8 @@ class Evaluator:
 
     def __init__(self, lookup: Lookup) -> None:
         self.lookup = lookup
-        self._work = 0
+        #: how many entries of lists were made
+        self.work = 0
         self._rules: dict[type, Callable[[Any], Any]] = {kind: getattr(self, rule) for kind, rule in _RULES.items()}
 
     def __call__(self, expr: ast.Expr) -> Any:
@@ -139,8 +140,13 @@ class Evaluator:
     def _equal(self, a: Any, b: Any, expr: ast.Binary) -> bool:
         for value, side in ((a, expr.left), (b, expr.right)):
             if isinstance(value, ValueRef | Family):
-                refuse("E211", f"{show(value)} is not known before the network runs, so it cannot be compared", side.span, help="compare its `.shape`")
-        return _comparable(a) == _comparable(b)
+                refuse(
+                    "E211",
+                    f"{show(value)} is not known before the network runs, so it cannot be compared",
+                    side.span,
+                    help="compare its `.shape`",
+                )
+        return bool(_comparable(a) == _comparable(b))
 
     def _arithmetic(self, expr: ast.Binary, op: str, a: int | float, b: int | float) -> Any:
         if op in _COMPARE:
@@ -152,14 +158,14 @@ class Evaluator:
         try:
             result = _ARITHMETIC[op](a, b)
         except (OverflowError, ZeroDivisionError):
-            refuse("E602", f"{describe(a)} {op} {describe(b)} has no value", expr.span)
-        return self._sane(result, expr)
+            refuse("E602", f"{describe(a)} {op} {describe(b)} has no finite value", expr.span)
+        return self._sane(result, expr, f"{describe(a)} {op} {describe(b)}")
 
-    def _sane(self, value: Any, expr: ast.Expr) -> Any:
+    def _sane(self, value: Any, expr: ast.Expr, shown: str) -> Any:
         if isinstance(value, complex) or (isinstance(value, float) and not math.isfinite(value)):
-            refuse("E602", "this has no finite value", expr.span)
+            refuse("E602", f"{shown} has no finite value", expr.span)
         if isinstance(value, int) and abs(value) > MAX_INTEGER:
-            refuse("E602", "this number is too large: whole numbers go up to 2**63 - 1", expr.span)
+            refuse("E602", f"{shown} is too large: whole numbers go up to 2**63 - 1", expr.span)
         return value
 
     def _bounded(self, value: list[Any], expr: ast.Expr) -> list[Any]:
@@ -179,8 +185,8 @@ class Evaluator:
         return value
 
     def _spend(self, entries: int, span: Span) -> None:
-        self._work += entries
-        if self._work > MAX_WORK:
+        self.work += entries
+        if self.work > MAX_WORK:
             refuse("E604", f"the lists of this network have more than {MAX_WORK:,} entries in all", span, "reached here")
 
     def _choose(self, expr: ast.Choose) -> Any:
@@ -267,7 +273,7 @@ class Evaluator:
         except (TypeError, ValueError, OverflowError):
             shown = ", ".join(show(v) for v in values)
             refuse("E208", f"`{expr.name}` cannot be applied to ({shown})", expr.span, help=USAGE[expr.name])
-        return self._sane(result, expr)
+        return self._sane(result, expr, f"`{expr.name}` of this")
 
     def _range_call(self, values: list[Any], expr: ast.Call) -> list[int]:
         if not 1 <= len(values) <= 3 or any(type(v) is not int for v in values):
@@ -324,7 +330,9 @@ def among(frame: Frame) -> Evaluator:
 
 def undefined(name: str, span: Span, frame: Frame) -> None:
     """Refuse a name that nothing binds."""
-    refuse("E204", f"`{name}` is not defined", span, "not known here", help=did_you_mean(name, [*frame.visible(), *SYMBOLS, "true", "false"]))
+    refuse(
+        "E204", f"`{name}` is not defined", span, "not known here", help=did_you_mean(name, [*frame.visible(), *SYMBOLS, "true", "false"])
+    )
 
 
 def brackets(index: tuple[int, ...]) -> str:

@@ -9,10 +9,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Never
 
-from cnnc.diagnostics.model import Diagnostic, Label, Severity
+from cnnc.diagnostics.model import Diagnostic, Severity
 from cnnc.elaborate.evaluate import Evaluator, among
 from cnnc.elaborate.names import check_name, refuse_taken
-from cnnc.elaborate.values import POISON, Binding, BlockValue, Frame, Poisoned, Refusal, did_you_mean, refuse, too_deep
+from cnnc.elaborate.values import Binding, BlockValue, Frame, Poisoned, Refusal, did_you_mean, refuse, too_deep
 from cnnc.source import Source, Span
 from cnnc.syntax import ast
 from cnnc.syntax.parser import Parsed
@@ -176,5 +176,7 @@ def refuse_reserved(item: ast.Reserved) -> Never:
         f"`{item.word}` is reserved for {'training' if training else 'placement'}, which this version does not compile",
         item.span,
         "not supported yet",
-        help="leave the training section out" if training else "describe the network on one device; `groups=2` says what two towers compute",
+        help="leave the training section out"
+        if training
+        else "describe the network on one device; `groups=2` says what two towers compute",
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, Never
 
 from cnnc.diagnostics.model import Diagnostic, Label
 from cnnc.elaborate.arguments import call_arguments
@@ -72,9 +72,7 @@ def build_network(
     return build(definition, values, home, name, inputs, vary)
 
 
-def _bound(
-    unit: Unit, name: str, parameters: Mapping[str, Any], texts: Mapping[str, str]
-) -> tuple[ast.Network, Unit, dict[str, Any]]:
+def _bound(unit: Unit, name: str, parameters: Mapping[str, Any], texts: Mapping[str, str]) -> tuple[ast.Network, Unit, dict[str, Any]]:
     """The network behind a name, where it is defined, and a value for each of its parameters."""
     variants, item, home = _origin(unit, name)
     params = item.params
@@ -126,7 +124,7 @@ def _origin(unit: Unit, name: str) -> tuple[list[tuple[ast.Variant, Unit]], ast.
     return variants, item, home
 
 
-def _unknown_base(item: ast.Variant, home: Unit) -> Any:
+def _unknown_base(item: ast.Variant, home: Unit) -> Never:
     binding = home.frame.find(item.base)
     if binding is not None:
         binding.read()
@@ -184,5 +182,3 @@ def _moved(problem: Diagnostic, source: Source, shown: Source) -> Diagnostic:
 
     headline = "the value ends too early" if problem.code == "E102" else problem.headline
     return replace(problem, headline=headline, at=move(problem.at), also=tuple(map(move, problem.also)), fixes=())
-
-

@@ -107,7 +107,10 @@ def _peek(b: Builder, target: ast.Target) -> Any:
 def resolve(b: Builder, target: ast.Target) -> Any:
     """What a stage's name stands for: a value, a block, an op, a module; refuses an unknown one."""
     name = target.name
-    if name in ("in", "flow") or b.place.frame.find(name) is not None:
+    binding = b.place.frame.find(name)
+    if binding is not None and not target.indices:
+        return binding.read()
+    if binding is not None or name in ("in", "flow"):
         expr: ast.Expr = ast.Name(name, target.span)
         for index in target.indices:
             expr = ast.Index(expr, index, target.span)
@@ -204,7 +207,9 @@ def _merge(b: Builder, kind: type[Layer], stage: ast.Apply, flow: Ref | None, pa
     if stage.args:
         refuse("E208", f"`{keyword}` takes no arguments", stage.args[0].span, "one too many")
     if stage.body is None:
-        refuse("E202", f"`{keyword}` joins branches: write them in braces", stage.span, help=f"for example `{keyword} {{ identity; relu }}`")
+        refuse(
+            "E202", f"`{keyword}` joins branches: write them in braces", stage.span, help=f"for example `{keyword} {{ identity; relu }}`"
+        )
     place = b.place
     scope = b.scope("merge", path or place.scope.path, stage, flow)
     inner = place.inner(scope, place.frame.nested(), top=False)

@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from cnnc.diagnostics.model import Diagnostic, Label
 from cnnc.elaborate import blocks
 from cnnc.elaborate.arguments import bind_defaults, counted
 from cnnc.elaborate.blocks import Made, Shared
 from cnnc.elaborate.builder import Builder, Expectation, refuse_head
 from cnnc.elaborate.control import run_for, run_if
 from cnnc.elaborate.files import refuse_reserved
-from cnnc.elaborate.names import bound_names
+from cnnc.elaborate.names import bound_names, refuse_taken
 from cnnc.elaborate.stages import named, pipeline, resolve
 from cnnc.elaborate.values import OPS, Binding, BlockValue, LetValue, OpValue, Refusal, ValueRef, did_you_mean, refuse, show
 from cnnc.graph import Annotation, Node, Output, Ref
@@ -93,8 +92,9 @@ def _output(b: Builder, statement: ast.Output, flow: Ref | None) -> Ref | None:
     name, span = statement.name, statement.name_span
     if not place.top:
         refuse("E504", "`output` belongs in a network, not in a block or a nested body", statement.span)
-    if any(o.name == name for o in b.outputs):
-        refuse("E203", f"there are two outputs `{name}`", span, "choose another name")
+    first = next((o for o in b.outputs if o.name == name), None)
+    if first is not None:
+        refuse_taken(name, span, "output", first.span)
     if statement.stages is None:
         binding = place.frame.find(name)
         value = None if binding is None else binding.read()

@@ -17,7 +17,9 @@ from cnnc.syntax import ast
 
 #: Words that stand for themselves where no such name is bound: the options of the operators' fields.
 SYMBOLS = frozenset(
-    "same valid floor ceil exact zeros reflect replicate circular constant nearest bilinear bicubic trilinear linear area all channels".split()
+    """
+    all area bicubic bilinear ceil channels circular constant exact floor linear nearest reflect replicate same trilinear valid zeros
+    """.split()
 )
 
 #: The kinds of layers that a spec may name.
@@ -61,7 +63,10 @@ def nearest(name: str, known: Iterable[str]) -> str | None:
     from difflib import get_close_matches
 
     lowered = {k.lower(): k for k in known}
-    found = get_close_matches(name.lower(), lowered, n=1, cutoff=0.6 if len(name) > 3 else 0.8)
+    word = name.lower()
+    found = get_close_matches(word, lowered, n=1, cutoff=0.65 if len(name) > 3 else 0.8)
+    if not found:
+        found = [k for k in lowered if len(k) > 2 and len(word) > 2 and (word.startswith(k) or k.startswith(word))]
     return lowered[found[0]] if found else None
 
 

@@ -152,16 +152,20 @@ def reach_of(axes: tuple[Axis, ...]) -> tuple[Reach, ...]:
 # ----------------------------------------------------------------------------------------------------------------------- layers
 
 
+_SHAPE: Role = "shape"
+
+
 class Kind:
     """The facts of a layer kind as a whole.
 
-    They stand outside of the model and without annotations, which pydantic would evaluate again for each of its subclasses.
+    A class gives them as keywords: ``class Flatten(Map, keyword="flatten", role="shape", channels_from=None)``. They stand outside of
+    the model and without annotations, which pydantic would evaluate again for each of its subclasses.
     """
 
     #: the op's name in the language
     keyword = ""
     #: the family: what tables group by and diagrams colour by
-    role = cast(Role, "shape")
+    role = _SHAPE
     #: names of values that the op takes beside the flow, before its fields: ``crop_like(name)``
     references = cast("tuple[str, ...]", ())
     #: where the output's channels come from, for the backend's symbolic arguments: a field's name, "in" (unchanged), "sum" (of a
@@ -176,13 +180,27 @@ class Layer(Kind, BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True, populate_by_name=True)
 
-    def __init_subclass__(cls, keyword: str = "", role: Role | None = None, **kwargs: Any) -> None:
+    def __init_subclass__(
+        cls,
+        keyword: str = "",
+        role: Role | None = None,
+        references: tuple[str, ...] = (),
+        channels_from: str | None = "inherited",
+        view: bool = False,
+        **kwargs: Any,
+    ) -> None:
         super().__init_subclass__(**kwargs)
         if keyword:
             cls.keyword = keyword
             KINDS[keyword] = cls
         if role is not None:
             cls.role = role
+        if references:
+            cls.references = references
+        if channels_from != "inherited":
+            cls.channels_from = channels_from
+        if view:
+            cls.view = view
 
     # The graph speaks to a layer of any arity through these; Map, Merge and Split turn them into friendlier ones.
 
@@ -222,9 +240,6 @@ class Layer(Kind, BaseModel):
     def has_params(cls) -> bool:
         """Whether layers of this kind can own parameters."""
         return cls.count_params is not Layer.count_params and getattr(cls, "params", None) is not Map.params
-
-
-Layer.__class_vars__ |= {name for name in vars(Kind) if not name.startswith("__")}
 
 
 class Map(Layer):

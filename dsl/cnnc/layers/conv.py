@@ -62,7 +62,7 @@ def _window(layer: "Conv | Depthwise", axes: tuple[Axis, ...]) -> tuple[dict[str
     return arguments, padded([(a.before, a.after) for a in axes]) if cells is None else None
 
 
-class Conv(Map, keyword="conv", role="convolution"):
+class Conv(Map, keyword="conv", role="convolution", channels_from="out"):
     """Convolution: every output map is a weighted sum of windows of the input maps, plus a bias.
 
     ``C x W…`` becomes ``out x (W - F + 2P) / S + 1…`` in one, two or three dimensions. ``groups`` cuts the channels into that many
@@ -70,8 +70,6 @@ class Conv(Map, keyword="conv", role="convolution"):
     maps that it reads, numbered from 0 (LeCun et al. 1998, table I). Parameters: ``out * C / groups * F… + out``.
     Source: Dumoulin & Visin 2016, "A guide to convolution arithmetic", relationship 6 (15 with dilation).
     """
-
-    channels_from = "out"
 
     out: Count
     size: Size
@@ -190,14 +188,12 @@ class ConnectedConv{rank}d(nn.Module):
     return Helper(f"ConnectedConv{rank}d", source)
 
 
-class Depthwise(Map, keyword="depthwise", role="convolution"):
+class Depthwise(Map, keyword="depthwise", role="convolution", channels_from=None):
     """Depthwise convolution: every map is convolved on its own, with ``multiplier`` kernels.
 
     ``C x W…`` becomes ``C * multiplier x (W - F + 2P) / S + 1…``. Parameters: ``C * multiplier * (F… + 1)``.
     Source: Howard et al. 2017, "MobileNets", section 3.1.
     """
-
-    channels_from = None
 
     size: Size
     multiplier: Count = 1
@@ -238,14 +234,12 @@ class Depthwise(Map, keyword="depthwise", role="convolution"):
         return Form(module=module, before=before, inits=inits(self.init, self.bias_init))
 
 
-class ConvTranspose(Map, keyword="conv_transpose", role="convolution"):
+class ConvTranspose(Map, keyword="conv_transpose", role="convolution", channels_from="out"):
     """Transposed convolution: every input cell spreads a weighted kernel over the output, plus a bias.
 
     ``C x W…`` becomes ``out x (W - 1) * S - 2P + F + output_pad…``; ``pad=same`` gives ``W * S`` (Keras's and TensorFlow's rule: the
     odd cell is cut after). Parameters: ``out * C / groups * F… + out``. Source: Dumoulin & Visin 2016, relationship 14.
     """
-
-    channels_from = "out"
 
     out: Count
     size: Size

@@ -9,14 +9,12 @@ from cnnc.layers.steps import check_init, false_unless, given, inits
 from cnnc.shapes import Shape
 
 
-class Linear(Map, keyword="linear", role="dense"):
+class Linear(Map, keyword="linear", role="dense", channels_from="out"):
     """A fully connected layer: every output is a weighted sum of all features, plus a bias.
 
     A vector of ``N`` becomes a vector of ``out``. Parameters: ``N * out + out``. A map has to go through ``flatten`` first.
     Source: LeCun et al. 1998, "Gradient-based learning applied to document recognition", section II.B (layer F6).
     """
-
-    channels_from = "out"
 
     out: Count
     bias: Flag = True
@@ -71,15 +69,13 @@ class RBF(nn.Module):
 )
 
 
-class Rbf(Map, keyword="rbf", role="dense"):
+class Rbf(Map, keyword="rbf", role="dense", channels_from="out"):
     """Euclidean radial basis units: ``y_j = sum_i (x_i - w_ij)**2``, the smaller the better the match.
 
     A vector of ``N`` becomes a vector of ``out``. The centres are codes of +1 and -1, fixed unless ``trainable``: ``N * out`` buffers
     and no parameters. The paper draws the codes as stylised bitmaps and allows random ones, which these are (from a fixed seed).
     Source: LeCun et al. 1998, equation 7.
     """
-
-    channels_from = "out"
 
     out: Count
     trainable: Flag = False

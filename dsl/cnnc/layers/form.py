@@ -11,6 +11,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from cnnc.record import record
+
 #: ``Arg.field`` of numbers that the input decides and the spec does not write.
 IN_CHANNELS = "in.channels"
 IN_SIZE = "in.size"
@@ -23,7 +25,7 @@ class Raw:
     text: str
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Arg:
     """One argument of a call: its value, and where it comes from.
 
@@ -35,7 +37,7 @@ class Arg:
     field: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Call:
     """``name(args, key=value)``; in a forward pass the inputs go first.
 
@@ -49,7 +51,7 @@ class Call:
     infix: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Helper:
     """A function or class that the emitted file defines once, above the network.
 
@@ -70,7 +72,7 @@ class InitCall:
     args: tuple[tuple[str, Any], ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Form:
     """A layer in PyTorch.
 

@@ -9,10 +9,8 @@ from cnnc.layers.form import Form
 from cnnc.shapes import Shape
 
 
-class Input(Layer, keyword="input", role="input"):
+class Input(Layer, keyword="input", role="input", channels_from=None):
     """An input of the network: one image (or signal, or volume) of shape ``dims``, channels first and without the batch."""
-
-    channels_from = None
 
     dims: Annotated[tuple[Count, ...], Field(min_length=1)]
 

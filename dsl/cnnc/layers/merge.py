@@ -16,14 +16,12 @@ def _needs_inputs(inputs: tuple[Shape, ...], keyword: str, code: str) -> None:
         raise ShapeError(f"`{keyword}` has no branches to join", code=code, help="write at least one branch")
 
 
-class Concat(Merge, keyword="concat", role="merge"):
+class Concat(Merge, keyword="concat", role="merge", channels_from="sum"):
     """Joins maps channel after channel, in the order of the branches.
 
     ``C1 x W…``, ``C2 x W…``, … become ``C1 + C2 + … x W…``: all but the channels must agree. No parameters.
     Source: Szegedy et al. 2015, "Going deeper with convolutions", section 4.
     """
-
-    channels_from = "sum"
 
     def shape(self, inputs: tuple[Shape, ...]) -> Shape:
         _needs_inputs(inputs, self.keyword, "E310")

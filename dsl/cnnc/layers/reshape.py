@@ -38,13 +38,11 @@ def _order(value: Any) -> Any:
     return tuple(value)
 
 
-class Flatten(Map, keyword="flatten", role="shape"):
+class Flatten(Map, keyword="flatten", role="shape", view=True, channels_from=None):
     """All numbers of a map in a row: ``C x H x W`` becomes a vector of ``C * H * W``, channel after channel, row after row.
 
     No parameters. Source: PyTorch's ``flatten(x, 1)``.
     """
-
-    channels_from = None
 
     def shape(self, x: Shape) -> Shape:
         return Shape((x.numel,))
@@ -56,13 +54,11 @@ class Flatten(Map, keyword="flatten", role="shape"):
         return Form(module=call("nn.Flatten"), call=call("torch.flatten", 1))
 
 
-class Reshape(Map, keyword="reshape", role="shape"):
+class Reshape(Map, keyword="reshape", role="shape", view=True, channels_from=None):
     """The same numbers in the same order, cut into another shape (without the batch); one size may be -1: what is left.
 
     No parameters. Source: PyTorch's ``Tensor.reshape``.
     """
-
-    channels_from = None
 
     shape_: Annotated[tuple[int, ...], BeforeValidator(_dims), Field(alias="shape")]
 
@@ -99,13 +95,11 @@ class Reshape(Map, keyword="reshape", role="shape"):
         return Form(module=module, call=function)
 
 
-class Permute(Map, keyword="permute", role="shape"):
+class Permute(Map, keyword="permute", role="shape", channels_from=None):
     """The axes in another order. ``order`` counts them without the batch, from 0: 0 is the channels, 1 the height, 2 the width.
 
     ``permute([0, 2, 1])`` turns ``C x H x W`` into ``C x W x H``. No parameters. Source: PyTorch's ``Tensor.permute``.
     """
-
-    channels_from = None
 
     order: Annotated[tuple[int, ...], BeforeValidator(_order)]
 
@@ -150,14 +144,12 @@ _MODES = {"zeros": "constant", "reflect": "reflect", "replicate": "replicate", "
 _PAD_MODULES = {"reflect": "ReflectionPad", "replicate": "ReplicationPad", "circular": "CircularPad"}
 
 
-class PadMap(Map, keyword="pad", role="shape"):
+class PadMap(Map, keyword="pad", role="shape", channels_from=None):
     """Adds cells around a map: ``value`` (``mode=zeros``), the map mirrored (``reflect``), its edge, or its other side (``circular``).
 
     ``C x W…`` becomes ``C x before + W + after…``. ``channels=[before, after]`` adds maps that are all ``value``: the shortcut
     "A" of He et al. 2016, section 4.1. No parameters. Source: PyTorch's ``F.pad``.
     """
-
-    channels_from = None
 
     amount: Amount = 0
     value: Real = 0.0
@@ -275,13 +267,11 @@ def centre(x: Shape, size: tuple[int, ...], field: str | None) -> list[tuple[int
     return [(start, start + wanted) for start, wanted in zip(starts, size, strict=True)]
 
 
-class CropLike(Layer, keyword="crop_like", role="shape"):
+class CropLike(Layer, keyword="crop_like", role="shape", references=("like",)):
     """Cuts a map, from its centre (the odd cell goes after), to the height and width of another value, whose name it takes.
 
     ``C x W…`` becomes ``C x V…`` for a named value of ``D x V…``. No parameters. Source: Ronneberger, Fischer & Brox 2015, section 2.
     """
-
-    references = ("like",)
 
     def _ranges(self, inputs: tuple[Shape, ...]) -> list[tuple[int, int]]:
         x, like = inputs
@@ -302,13 +292,11 @@ class CropLike(Layer, keyword="crop_like", role="shape"):
         return cropped(self._ranges(inputs))
 
 
-class Slice(Map, keyword="slice", role="shape"):
+class Slice(Map, keyword="slice", role="shape", channels_from=None):
     """The channels ``from`` up to ``to``, ``to`` not included; without it, to the last. ``C x W…`` becomes ``to - from x W…``.
 
     No parameters. Source: PyTorch's ``x[:, from:to]``.
     """
-
-    channels_from = None
 
     from_: Annotated[Int, Field(ge=0, alias="from")]
     to: Count | None = None
@@ -356,14 +344,12 @@ def _parts(value: Any) -> Any:
     return tuple(value)
 
 
-class SplitChannels(Split, keyword="split", role="shape"):
+class SplitChannels(Split, keyword="split", role="shape", channels_from=None):
     """Cuts the channels into several values: ``parts`` equal ones, or as many as the list has, each with its own number of channels.
 
     ``a, b = split([16, 48])`` makes ``16 x W…`` and ``48 x W…`` of ``64 x W…``. No parameters.
     Source: Ma et al. 2018, "ShuffleNet V2", section 3.
     """
-
-    channels_from = None
 
     parts: Annotated[int | tuple[int, ...], BeforeValidator(_parts)]
 
@@ -549,13 +535,11 @@ def space_to_channels(x: Tensor, factor: int) -> Tensor:
 )
 
 
-class PixelShuffle(Map, keyword="pixel_shuffle", role="shape"):
+class PixelShuffle(Map, keyword="pixel_shuffle", role="shape", channels_from=None):
     """Channels become cells: ``C * r**n x W…`` becomes ``C x r * W…``, ``n`` being the number of spatial dimensions.
 
     No parameters. Source: Shi et al. 2016, "Real-time single image and video super-resolution", equation 4.
     """
-
-    channels_from = None
 
     factor: Count
 
@@ -582,13 +566,11 @@ class PixelShuffle(Map, keyword="pixel_shuffle", role="shape"):
         return Form(call=call("channels_to_space", factor), helpers=(_SHUFFLE,))
 
 
-class PixelUnshuffle(Map, keyword="pixel_unshuffle", role="shape"):
+class PixelUnshuffle(Map, keyword="pixel_unshuffle", role="shape", channels_from=None):
     """Cells become channels: ``C x r * W…`` becomes ``C * r**n x W…``, ``n`` being the number of spatial dimensions.
 
     No parameters. Source: the inverse of Shi et al. 2016, equation 4; "focus" in YOLOv5.
     """
-
-    channels_from = None
 
     factor: Count
 
@@ -633,7 +615,7 @@ class ChannelShuffle(Map, keyword="channel_shuffle", role="shape"):
         return Form(module=call("nn.ChannelShuffle", groups), call=call("F.channel_shuffle", groups))
 
 
-class Identity(Map, keyword="identity", role="shape"):
+class Identity(Map, keyword="identity", role="shape", view=True):
     """The input itself: the shortcut of a residual unit. No parameters. Source: He et al. 2016, equation 1."""
 
     def torch(self, x: Shape) -> Form:

@@ -7,7 +7,6 @@ A second text is emitted in which every layer's expression in ``forward`` is wra
 from __future__ import annotations
 
 import ast
-import re
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -18,6 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from cnnc.backends.torch.names import key_path
 from cnnc.check import Checked
 from cnnc.compiler import emit
 from cnnc.graph import Node
@@ -29,8 +29,6 @@ Device = Literal["meta", "cpu"]
 BATCH = 2
 
 _PROBE = "_probe"
-_USE = re.compile(r"@\d+")
-_INDEX = re.compile(r"\[(\d+)\]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +129,7 @@ def same_without_probes(plain: str, probed: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class _Event:
-    """A layer that ran: its path, the shapes that came out, and the MACs since the layer before."""
+    """A layer that ran: its name among the modules, the shapes that came out, and the MACs since the layer before."""
 
     path: str
     shapes: tuple[tuple[int, ...], ...]
@@ -165,13 +163,14 @@ class _Watch:
     def probe(self, owner: nn.Module, path: str, value: Any) -> Any:
         """What the probed text calls around each layer."""
         prefix = self.names.get(id(owner), "")
-        self._note(f"{prefix}.{path}" if prefix else path, value)
+        name = key_path(path)
+        self._note(f"{prefix}.{name}" if prefix else name, value)
         return value
 
     def _note(self, path: str, value: Any) -> None:
         total = self.flops()
         shapes = tuple(tuple(t.shape[1:]) for t in _tensors(value))
-        self.events.append(_Event(normal(path), shapes, (total - self.seen) // 2 // BATCH))
+        self.events.append(_Event(path, shapes, (total - self.seen) // 2 // BATCH))
         self.seen = total
 
 
@@ -185,11 +184,6 @@ def _tensors(value: Any) -> Iterator[Tensor]:
     elif isinstance(value, Sequence) and not isinstance(value, str):
         for inner in value:
             yield from _tensors(inner)
-
-
-def normal(path: str) -> str:
-    """A layer's path as a module's name: ``stage[2].conv1`` is ``stage.2.conv1``; all uses of a shared module have one name."""
-    return _INDEX.sub(r".\1", _USE.sub("", path))
 
 
 # --------------------------------------------------------------------------------------------------------------------- comparing
@@ -227,7 +221,7 @@ def _layers(checked: Checked, nodes: list[Node], events: list[_Event], when: str
         ran[event.path].append(event)
     wanted: dict[str, list[Node]] = defaultdict(list)
     for node in nodes:
-        wanted[normal(node.path)].append(node)
+        wanted[key_path(node.path)].append(node)
     for path, uses in wanted.items():
         found = ran.get(path, [])
         if len(found) != len(uses):
@@ -245,7 +239,7 @@ def _layers(checked: Checked, nodes: list[Node], events: list[_Event], when: str
 
 def _weights(checked: Checked, module: nn.Module) -> Iterator[Mismatch]:
     """Each layer's parameters and buffers, found by their keys in the state dict."""
-    owners = {normal(n.path): n for n in checked.graph.layers if n.shares is None}
+    owners = {key_path(n.path): n for n in checked.graph.layers if n.shares is None}
     keys = module.state_dict(keep_vars=True)
     kept = {name: b for name, b in module.named_buffers() if name.rpartition(".")[2] != "num_batches_tracked"}
     counted: dict[str, tuple[int, int]] = dict.fromkeys(owners, (0, 0))

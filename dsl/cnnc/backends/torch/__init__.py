@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from cnnc.backends.torch.classes import Inexpressible
 from cnnc.backends.torch.file import GENERATED_MARK, File
 from cnnc.backends.torch.network import stripped_nodes, write_file
-from cnnc.backends.torch.values import Mismatch, Unsupported, plain
+from cnnc.backends.torch.values import Inexpressible, Mismatch, Unsupported, plain
 from cnnc.check import Checked
 from cnnc.diagnostics.model import CnncError, Diagnostic, Label
 from cnnc.graph import Graph
+from cnnc.source import Span
 
 
 def emit_torch(checked: Checked, probe: bool = False) -> str:
@@ -41,11 +41,15 @@ def emit_torch(checked: Checked, probe: bool = False) -> str:
             return _write(checked, [graph, *varied], frozenset(open_names), probe)
         except Inexpressible:
             return _write(checked, [graph], frozenset(), probe)
+    except Mismatch as problem:  # of the network's own class: there is no second one to write
+        raise CnncError((_inexpressible(str(problem), graph.definition.name_span),)) from None
     except Unsupported as problem:
         place = problem.scope.span
-        raise CnncError(
-            (Diagnostic("E702", f"PyTorch code cannot be written: {problem.message}", Label(place), help="name the part at the top level"),)
-        ) from None
+        raise CnncError((_inexpressible(problem.message, place),)) from None
+
+
+def _inexpressible(words: str, place: Span) -> Diagnostic:
+    return Diagnostic("E702", f"PyTorch code cannot be written: {words}", Label(place), help="name the part at the top level")
 
 
 def _other_values(value: Any) -> Iterator[Any]:

@@ -177,16 +177,24 @@ def substitute(e: ast.Expr, values: Mapping[str, ast.Expr]) -> ast.Expr | None:
     return rebuild(e, lambda child: substitute(child, values))
 
 
+_known: Mapping[str, Any] = {}
+
+
+def _lookup(identifier: str, span: Span) -> Any:
+    if _known.get(identifier) is None:
+        refuse("E000", f"{identifier} is unknown", span)
+    return _known[identifier]
+
+
+_evaluator = Evaluator(_lookup)
+
+
 def evaluate(expr: ast.Expr, names: Mapping[str, Any]) -> Any:
     """The value of an expression where names have these values; None when it has none."""
-
-    def lookup(identifier: str, span: Span) -> Any:
-        if identifier not in names:
-            refuse("E000", f"{identifier} is unknown", span)
-        return names[identifier]
-
+    global _known
+    _known, _evaluator.work = names, 0
     try:
-        return Evaluator(lookup)(expr)
+        return _evaluator(expr)
     except Refusal:
         return None
 
@@ -254,6 +262,9 @@ def _text(e: ast.Expr, whole: Callable[[ast.Expr], bool] | None) -> tuple[str, i
             right = level if e.op in ("and", "or") else level + 1
             return f"{wrap(e.left, level if level != 4 else 5)} {op} {wrap(e.right, right)}", level
         case ast.Choose():
+            shorter = _simpler(e, whole)
+            if shorter is not None:
+                return shorter
             return f"{wrap(e.then, 1)} if {wrap(e.condition, 1)} else {wrap(e.other, 0)}", 0
         case ast.Call():
             inner = [to_python(a.value, whole) for a in e.args]
@@ -268,3 +279,19 @@ def _text(e: ast.Expr, whole: Callable[[ast.Expr], bool] | None) -> tuple[str, i
             return f"range({', '.join(to_python(p, whole) for p in parts)})", 9
         case _:
             raise AssertionError(f"no Python for {type(e).__name__}")
+
+
+def _simpler(e: ast.Choose, whole: Callable[[ast.Expr], bool] | None) -> tuple[str, int] | None:
+    """A choice that is none, or that ``min`` or ``max`` says shorter; None for any other."""
+    then, other = _text(e.then, whole), _text(e.other, whole)
+    if then == other:
+        return then
+    test = e.condition
+    if not isinstance(test, ast.Binary) or test.op not in ("<", "<=", ">", ">="):
+        return None
+    left, right = _text(test.left, whole)[0], _text(test.right, whole)[0]
+    if {then[0], other[0]} != {left, right}:
+        return None
+    larger = (then[0] == left) is (test.op in (">", ">="))
+    first, second = (right, left) if isinstance(test.right, ast.Name) or isinstance(test.left, ast.Number) else (left, right)
+    return f"{'max' if larger else 'min'}({first}, {second})", 9

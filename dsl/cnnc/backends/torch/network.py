@@ -6,12 +6,12 @@ import re
 from typing import Any
 
 from cnnc._version import __version__
-from cnnc.backends.torch.classes import ClassWriter, Line
+from cnnc.backends.torch.classes import ClassWriter
 from cnnc.backends.torch.expressions import DIVISIBLE
 from cnnc.backends.torch.file import GENERATED_MARK, File
 from cnnc.backends.torch.layout import WIDTH, docstring, lay_out
-from cnnc.backends.torch.names import GLOBALS, argument, class_name, variable
-from cnnc.backends.torch.values import Context, Occurrence, Value, plain
+from cnnc.backends.torch.names import GLOBALS, class_name, variable
+from cnnc.backends.torch.values import Context, Line, Occurrence, Value, plain
 from cnnc.graph import Graph, Ref, Scope
 from cnnc.layers.form import literal
 from cnnc.source import Span
@@ -204,22 +204,30 @@ def _class(writer: ClassWriter, probe: bool) -> list[str]:
         return lines
     assert writer.result is not None
     result, probed = writer.use(writer.result)
-    given = [*(["x: Tensor"] if writer.takes_input else []), *(f"{v.variable}: Tensor" for v in writer.captured)]
+    if result == "_":  # nothing reads its value: it has parameters, but nothing to run
+        return lines
+    given = ["self", *(["x: Tensor"] if writer.takes_input else []), *(f"{v.variable}: Tensor" for v in writer.captured)]
     given += [f"{name}: nn.Module" for name in writer.borrowed]
-    lines += ["", *lay_out(f"def forward(self, {', '.join(given)})", 4, " -> Tensor:")]
-    body = _returned(list(writer.lines), result, probed)
+    lines += ["", *lay_out(f"def forward({', '.join(given)})", 4, " -> Tensor:")]
+    body = _returned(list(writer.lines), result, probed, writer.takes_input)
     return lines + _indented(body, 8, probe, writer.fix_indices)
 
 
-def _returned(lines: list[Line], text: str, probed: str) -> list[Line]:
-    """The lines with the return of a value; its type must be known to be a tensor."""
+def _returned(lines: list[Line], text: str, probed: str, takes_x: bool, comment: str = "") -> list[Line]:
+    """The lines with the return of a value; its type must be known to be a tensor, as that of an argument ``x`` is."""
     last = lines[-1] if lines else None
-    if last is not None and last.depth == 0 and last.text.startswith(f"{text} = ") and last.text[len(text) + 3 :].startswith(_TYPED):
+    target = "x" if takes_x else "out: Tensor"
+    result = target.partition(":")[0]
+    if last is not None and last.depth == 0 and last.text.startswith(f"{text} = "):
         start = len(text) + 3
-        return [*lines[:-1], Line(0, f"return {last.text[start:]}", f"return {last.probed[start:]}", last.comment)]
-    if text.isidentifier() or text.startswith(_TYPED):
+        made, shown = last.text[start:], last.probed[start:]
+        if made.startswith(_TYPED):
+            return [*lines[:-1], Line(0, f"return {made}", f"return {shown}", last.comment)]
+        given = Line(0, f"{target} = {made}", f"{target} = {shown}", last.comment)
+        return [*lines[:-1], given, Line(0, f"return {result}", f"return {result}")]
+    if (text == "x" and takes_x) or text.startswith(_TYPED):
         return [*lines, Line(0, f"return {text}", f"return {probed}")]
-    return [*lines, Line(0, f"x = {text}", f"x = {probed}"), Line(0, "return x", "return x")]
+    return [*lines, Line(0, f"{target} = {text}", f"{target} = {probed}", comment), Line(0, f"return {result}", f"return {result}")]
 
 
 def _network(file: File, writer: ClassWriter, context: Context, inputs: list[str], probe: bool) -> list[str]:
@@ -241,21 +249,7 @@ def _network(file: File, writer: ClassWriter, context: Context, inputs: list[str
     every = [f"tuple[{', '.join(['Tensor'] * (len(texts) + len(heads)))}]"] if heads else []
     returns = " | ".join([kind, *every])
     split = bool(file.stripped)
-    body = list(writer.lines)
-    if len(texts) == 1 and texts[0][0] not in (inputs[0],):
-        text, probed = texts[0]
-        target = "x" if len(inputs) < 2 else writer.unique_result()
-        if not (text.startswith(_TYPED) and not heads):
-            body.append(Line(0, f"{target} = {text}", f"{target} = {probed}", writer._shape_comment(values[0])))
-            texts = [(target, target)]
-    if heads:
-        joined, probed = (", ".join([*(t[k] for t in texts), *heads]) for k in (0, 1))
-        body += [Line(0, "if self.training:", "if self.training:"), Line(1, f"return {joined}", f"return {probed}")]
-    shown = ", ".join(t[0] for t in texts)
-    if len(texts) == 1 and not heads:
-        body = _returned(body, *texts[0])
-    else:
-        body.append(Line(0, f"return {shown}", f"return {', '.join(t[1] for t in texts)}"))
+    body = _network_body(writer, values, texts, heads, inputs == ["x"])
     name = "logits" if split else "forward"
     lines += ["", *lay_out(f"def {name}(self, {given})", 4, f" -> {returns}:")]
     doc = "The scores before the softmax." if split else ""
@@ -267,6 +261,27 @@ def _network(file: File, writer: ClassWriter, context: Context, inputs: list[str
     if split:
         lines += _softmax_forward(file, writer, graph, inputs, given, returns, heads, probe)
     return lines
+
+
+def _network_body(writer: ClassWriter, values: list[Value], texts: list[tuple[str, str]], heads: list[str], takes_x: bool) -> list[Line]:
+    """The lines of the network's ``forward`` with what it returns: the results, while training the heads' values too."""
+    body = list(writer.lines)
+    comments = [writer.shape_comment(v) for v in values]
+    if not heads:
+        if len(texts) == 1:
+            return _returned(body, *texts[0], takes_x, comments[0])
+        return [*body, Line(0, f"return {', '.join(t[0] for t in texts)}", f"return {', '.join(t[1] for t in texts)}")]
+    names: list[str] = []
+    for k, (text, probed) in enumerate(texts):
+        if text.isidentifier() and (len(texts) > 1 or (takes_x and text == "x")):
+            names.append(text)
+            continue
+        target = "x" if takes_x and len(texts) == 1 else "out: Tensor" if len(texts) == 1 else f"out{k + 1}"
+        body.append(Line(0, f"{target} = {text}", f"{target} = {probed}", comments[k]))
+        names.append(target.partition(":")[0])
+    both = ", ".join([*names, *heads])
+    body += [Line(0, "if self.training:", "if self.training:"), Line(1, f"return {both}", f"return {both}")]
+    return [*body, Line(0, f"return {', '.join(names)}", f"return {', '.join(names)}")]
 
 
 def _head_words(writer: ClassWriter, outputs: int) -> str:
@@ -330,6 +345,3 @@ def _about(file: File, writer: ClassWriter, inputs: list[str]) -> list[str]:
         about = [f"{graph.name}: {counts}, {totals.macs:,} multiply-accumulates an image."]
         return [*about, f"From {given} to {outs}, without the batch."]
     return [*about, f"{counts}, {totals.macs:,} multiply-accumulates an image. From {given} to {outs}, without the batch."]
-
-
-__all__ = ["argument", "stripped_nodes", "write_file"]

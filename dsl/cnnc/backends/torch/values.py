@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from cnnc.backends.torch import expressions as ex
-from cnnc.elaborate.values import SYMBOLS, LetValue
+from cnnc.elaborate.values import SYMBOLS
 from cnnc.graph import Graph, Ref, Scope
 from cnnc.shapes import Shape
 from cnnc.syntax import ast
@@ -24,6 +24,44 @@ class Unsupported(Exception):
         super().__init__(message)
         self.message = message
         self.scope = scope
+
+
+class Inexpressible(Mismatch):
+    """A number of the network's own class varies with an open parameter in a way that no expression says."""
+
+
+@dataclass(slots=True, eq=False)
+class Line:
+    """A line of code with its depth; ``probed`` is the same with probes, ``comment`` goes behind it where there is room."""
+
+    depth: int
+    text: str
+    probed: str
+    comment: str = ""
+
+
+@dataclass(slots=True, eq=False)
+class Family:
+    """The modules of an indexed name, and the line of the constructor that makes them."""
+
+    name: str
+    at: int
+    rows: dict[int, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Built:
+    """A constructed instance.
+
+    How to reach it, its result's channels, the values from around that its ``forward`` takes (beside what flows in, if it takes that),
+    and the shared modules that it borrows.
+    """
+
+    access: str
+    channels: ast.Expr | None
+    captures: list[list[Ref]]
+    borrowed: list[str] = field(default_factory=list)
+    takes_input: bool = True
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -90,11 +128,11 @@ class Context:
     variables: dict[str, list[Any]] = field(default_factory=dict)
     #: rolled loops: ast.For -> name in the spec -> name in Python
     loops: dict[int, dict[str, str]] = field(default_factory=dict)
+    #: the class instance of each occurrence
+    owners: list[int] = field(init=False)
 
-    @property
-    def owners(self) -> list[int]:
-        """The class instance of each occurrence."""
-        return [o.owner for o in self.occurrences]
+    def __post_init__(self) -> None:
+        self.owners = [o.owner for o in self.occurrences]
 
 
 def plain(value: Any) -> bool:
@@ -155,18 +193,3 @@ def translate(expr: ast.Expr, scopes: list[Scope], context: Context, resolve: Re
 
 #: Functions of the language that emitted code can call.
 FUNCTIONS_OF_PYTHON = frozenset({"min", "max", "sum", "abs", "round", "floor", "ceil", "len", "range", "divisible"})
-
-__all__ = [
-    "Context",
-    "LetValue",
-    "Mismatch",
-    "Occurrence",
-    "Parameter",
-    "Ref",
-    "Unsupported",
-    "Value",
-    "equal",
-    "find",
-    "plain",
-    "translate",
-]
