@@ -247,7 +247,9 @@ class Program:
 
     # --------------------------------------------------------------------------------------------------------------- statements
 
-    def statements(self, scope: Scope, flow: Flow, count: int, depth: int, *, keep: bool = True, top: bool = False) -> tuple[list[str], Flow]:
+    def statements(
+        self, scope: Scope, flow: Flow, count: int, depth: int, *, keep: bool = True, top: bool = False
+    ) -> tuple[list[str], Flow]:
         """Some statements, and what flows at their end; with ``keep`` it has the tag that it started with."""
         lines: list[str] = []
         for _ in range(count):
@@ -337,7 +339,9 @@ class Program:
             made = f"module {name} = " + self.rng.choice(["conv(4, 3, pad=1)", "conv(4, 2, pad=same)", "batchnorm", "prelu"])
         base = "linear(4)" if flow.vector else "conv(4, 1)"
         scope.modules.append((name, flow.vector))
-        again = self.rng.choice([f"{base} -> {name}", f"{base} -> {name} -> {base} -> {name}", f"{base} -> {name}\n{base} -> relu -> {name}"])
+        again = self.rng.choice(
+            [f"{base} -> {name}", f"{base} -> {name} -> {base} -> {name}", f"{base} -> {name}\n{base} -> relu -> {name}"]
+        )
         return [made, *again.split("\n")], flow
 
     def used_module(self, scope: Scope, flow: Flow) -> tuple[list[str], Flow]:
@@ -519,7 +523,9 @@ class Program:
                 "count": lambda: str(self.rng.randint(0, 4)),
                 "stride": lambda: stride,
                 "unit": lambda: self.rng.choice(["relu", "silu", "batchnorm", "gelu", *scope.units]),
-                "unit_block": lambda: self.rng.choice([b.name for b in self.blocks if not b.params and b.vector == block.vector] or ["relu"]),
+                "unit_block": lambda: self.rng.choice(
+                    [b.name for b in self.blocks if not b.params and b.vector == block.vector] or ["relu"]
+                ),
                 "widths": lambda: self.rng.choice(["[2, 4]", "[4]", "[4, 2, 6, 2]", "[4, 4, 4]"]),
             }[role]()
             named = named or self.chance(0.2)
@@ -677,7 +683,9 @@ class Program:
         made, _ = self.statements(scope, flow, self.rng.randint(0 if lines else 1, 4), 2)
         lines += made
         for unit in units:
-            lines.append(unit if self.chance(0.5) else f"add {{ {unit}; identity }}" if self.chance(0.3) else f"{self.keeper(scope, flow)} -> {unit}")
+            lines.append(
+                unit if self.chance(0.5) else f"add {{ {unit}; identity }}" if self.chance(0.3) else f"{self.keeper(scope, flow)} -> {unit}"
+            )
         for role, text in (("count", "repeat {n} {{ {k} }}"), ("widths", "for v9 in {n} {{ {c} }}")):
             for n in [n for n, r, _ in params if r == role]:
                 k = self.keeper(scope, flow)
@@ -728,7 +736,7 @@ class Program:
         lines += made
         lines += self.ending(scope, flow)
         shown = f"({', '.join(params)})" if params else ""
-        comment = self.rng.choice(["", '# A net: """quoted""" \\N{BULLET} \\', "# plain words \u2028 and 'quotes' \"\"\"", "# ends in \\"])
+        comment = self.rng.choice(["", '# A net: """quoted""" \\N{BULLET} \\', '# plain words \u2028 and \'quotes\' """', "# ends in \\"])
         parts += [comment] * bool(comment) + block_of(f"network Net{shown}" if "Net" not in self.globals else f"network Top{shown}", lines)
         return "\n".join(["cnn 1", "", *parts, ""])
 

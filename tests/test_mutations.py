@@ -19,7 +19,9 @@ from cnnc.resources import specs_dir
 from cnnc.source import Source
 
 #: The specs that are changed: small networks with every construct between them.
-SPECS = [specs_dir() / f"{name}.cnn" for name in ("alexnet", "lenet", "googlenet", "resnet", "unet", "vgg", "std/residual", "std/attention")]
+SPECS = [
+    specs_dir() / f"{name}.cnn" for name in ("alexnet", "lenet", "googlenet", "resnet", "unet", "vgg", "std/residual", "std/attention")
+]
 #: How many changed texts each part of the test compiles; MUTATIONS=20000 looks longer.
 COUNT = int(os.environ.get("MUTATIONS", "1000")) // 10
 

@@ -99,11 +99,27 @@ def test_comments_cannot_inject_code(words):
 def test_attributes_of_modules_are_never_replaced():
     for made in (nn.Module(), nn.Sequential()):
         for name in dir(made):
-            assert attribute(name) != name or name in ("append", "extend", "insert", "pop") or not hasattr(nn.Module(), attribute(name)), name
+            assert attribute(name) != name or name in ("append", "extend", "insert", "pop") or not hasattr(nn.Module(), attribute(name)), (
+                name
+            )
 
 
 def test_different_paths_have_different_keys():
-    paths = ["lambda", "lambda_", "lambda__", "forward", "forward_", "_modules", "_modules_", "x[0]", "x[1]", "x[-1]", "x[0][1]", "x.y", "x_y"]
+    paths = [
+        "lambda",
+        "lambda_",
+        "lambda__",
+        "forward",
+        "forward_",
+        "_modules",
+        "_modules_",
+        "x[0]",
+        "x[1]",
+        "x[-1]",
+        "x[0][1]",
+        "x.y",
+        "x_y",
+    ]
     assert len({key_path(p) for p in paths}) == len(paths)
     assert key_path("stage[2].bottleneck3.conv2@2") == "stage.2.bottleneck3.conv2"
 

@@ -13,12 +13,12 @@ from click.testing import CliRunner
 import cnnc
 import cnnc.resources
 from cnnc.backends.torch import emit_torch
+from cnnc.backends.torch.names import key_path
 from cnnc.check import Checked
 from cnnc.cli import cli
 from cnnc.compiler import analyse, emit
 from cnnc.reading import read_import
 from cnnc.runtime.module import build_module, forget
-from cnnc.backends.torch.names import key_path
 from cnnc.runtime.verify import compare, same_without_probes, verify
 from cnnc.source import Source
 

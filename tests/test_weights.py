@@ -249,7 +249,10 @@ def test_heads_may_stand_elsewhere():
     torch.save(headed(), "other.pth")
     found = json.loads(adapt("other.pth", "headed.cnn", "--json").stdout)
     assert {row["layer"]: row["source"] for row in found["layers"]} == {
-        **{"conv1": "a", "conv2": "b", "conv3": "c", "fc": "fc"},
+        "conv1": "a",
+        "conv2": "b",
+        "conv3": "c",
+        "fc": "fc",
         **{f"aux{k}.side1.linear{n}": f"aux{k}.fc{n}" for k in (1, 2) for n in (1, 2)},
     }
 
@@ -576,7 +579,7 @@ def test_nothing_in_a_file_is_run():
         write({"a.weight": torch.rand(2), "b": _Trap()}, name)
         result = adapt(name, "vgg.cnn")
         assert result.exit_code == 1
-        assert f"{name} holds more than tensors, and loading it could run code" in result.stderr
+        assert f"{name} holds more than tensors, and loading that could run code" in result.stderr
         assert len(result.stderr.splitlines()) == 1
     assert not Path("trapped").exists()
 

@@ -68,8 +68,15 @@ class Pair:
         assert one is not None
         return one.path
 
-    def delta(self, name: Literal["params", "buffers", "macs"]) -> int:
-        """How much more the layer costs on side b; one that is not there costs nothing."""
+    @property
+    def known(self) -> bool:
+        """Whether the layer could be worked out on the sides that have it."""
+        return all(side is None or side.shapes is not None for side in (self.a, self.b))
+
+    def delta(self, name: Literal["params", "buffers", "macs"]) -> int | None:
+        """How much more the layer costs on side b; one that is not there costs nothing. None where that is not known."""
+        if not self.known:
+            return None
         before: int = getattr(self.a, name) if self.a is not None else 0
         after: int = getattr(self.b, name) if self.b is not None else 0
         return after - before
@@ -86,6 +93,11 @@ class Comparison:
     b: Checked | None
     pairs: tuple[Pair, ...]
     outputs: tuple[Difference, ...] = ()
+
+    @property
+    def known(self) -> bool:
+        """Whether every layer could be worked out; if not, the totals are those of the others."""
+        return all(p.known for p in self.pairs)
 
     @property
     def equal(self) -> bool:

@@ -11,6 +11,7 @@ from typing import Any
 from cnnc.check import Checked
 from cnnc.check import check as check_built
 from cnnc.diagnostics.model import CnncError, Diagnostic, Label, Severity
+from cnnc.diagnostics.order import in_order
 from cnnc.elaborate.build import Built
 from cnnc.elaborate.files import Loader, Reader
 from cnnc.elaborate.networks import build_network, network_names
@@ -68,7 +69,7 @@ def elaborate(parsed: Parsed, options: Options = Options(), read: Reader = no_im
         built = build_network(unit, options.network, options.parameters, options.texts, options.inputs, bool(earlier))
     if isinstance(built, Built):
         return replace(built, problems=(*earlier, *built.problems))
-    return (*earlier, *built)
+    return in_order((*earlier, *built), parsed.file.source)
 
 
 def check(built: Built, options: Options = Options()) -> Checked:

@@ -9,6 +9,7 @@ from cnnc.check import expectations
 from cnnc.check import facts as count_facts
 from cnnc.check.facts import LayerFacts, Totals
 from cnnc.diagnostics.model import Diagnostic, Edit, Fix, Label, Severity
+from cnnc.diagnostics.order import in_order
 from cnnc.elaborate.build import Built
 from cnnc.elaborate.builder import with_calls
 from cnnc.graph import Graph, Node, Scope
@@ -70,21 +71,7 @@ def check(built: Built, earlier: tuple[Diagnostic, ...] = ()) -> Checked:
     problems += _results(graph, problems)
     problems += expectations.judge(built, checked)
     problems += _unread(graph, problems)
-    return Checked(graph, facts, _in_order(problems, graph))
-
-
-def _in_order(problems: list[Diagnostic], graph: Graph) -> tuple[Diagnostic, ...]:
-    """Each mistake once, sorted by place; problems of the network's own file come last to first import."""
-    seen: set[tuple[str, int, int, int]] = set()
-    kept: list[Diagnostic] = []
-    for problem in problems:
-        span = problem.at.span
-        key = (problem.code, id(span.source), span.start, span.end)
-        if key not in seen:
-            seen.add(key)
-            kept.append(problem)
-    home = graph.definition.span.source
-    return tuple(sorted(kept, key=lambda p: (p.at.span.source is not home, p.at.span.source.name, p.at.span.start, p.severity.value)))
+    return Checked(graph, facts, in_order(problems, graph.definition.span.source))
 
 
 def _at(node: Node, field: str | None) -> Span:

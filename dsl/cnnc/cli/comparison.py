@@ -108,11 +108,15 @@ def _cells(pair: Pair) -> list[str]:
         _both(pair, lambda side: side.op),
         ", ".join(_words(pair)),
         _both(pair, lambda side: side.shape),
-        f"{one.params:,}" if one.params else "",
+        _count(one, one.params),
         signed(pair.delta("params")),
-        f"{one.macs:,}" if one.macs else "",
+        _count(one, one.macs),
         signed(pair.delta("macs")),
     ]
+
+
+def _count(side: Side, count: int) -> str:
+    return "?" if side.shapes is None else f"{count:,}" if count else ""
 
 
 def _both(pair: Pair, get: Any) -> str:
@@ -136,7 +140,8 @@ def _total(comparison: Comparison) -> Row:
 
     counts = ((comparison.count(change), change) for change in ("changed", "renamed", "added", "removed"))
     words = ", ".join(f"{n:,} {change}" for n, change in counts if n)
-    return Row(["", "total", "", words, "", *cells("params"), *cells("macs")], "bold")
+    label = "total" if comparison.known else "total of what is known"
+    return Row(["", label, "", words, "", *cells("params"), *cells("macs")], "bold")
 
 
 # ------------------------------------------------------------------------------------------------------------------------ below it
@@ -204,13 +209,14 @@ def _pair(pair: Pair) -> dict[str, Any]:
 def _layer(side: Side | None) -> dict[str, Any] | None:
     if side is None:
         return None
+    known = side.shapes is not None
     return {
         "path": side.path,
         "op": side.op,
         "attributes": dict(side.attributes),
         "shapes": None if side.shapes is None else [list(s) for s in side.shapes],
-        "params": side.params,
-        "buffers": side.buffers,
-        "macs": side.macs,
+        "params": side.params if known else None,
+        "buffers": side.buffers if known else None,
+        "macs": side.macs if known else None,
         "aux": side.aux,
     }

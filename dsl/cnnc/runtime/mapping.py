@@ -245,7 +245,7 @@ def _either(found: Sequence[Part], sides: Iterable[Sequence[Slot]], ordered: boo
         if isinstance(aligned, Match) or aligned.reason == "ambiguous":
             return aligned
         refusals.append(aligned)
-    return max(refusals, key=lambda refusal: refusal.agreed)
+    return max(reversed(refusals), key=lambda refusal: refusal.agreed)
 
 
 def _complete(found: Match | Refusal, targets: Sequence[Slot]) -> Match | Refusal:

@@ -79,8 +79,7 @@ def _homes(choices: Choices, names: Sequence[str], targets: Sequence[Slot]) -> d
     fixed = {t: tuple(names[min(found)].split(".")) for t, found in choices.items() if len(found) == 1}
     homes: dict[_Path, set[int]] = defaultdict(set)
     for inside in members.values():
-        known = [fixed[t] for t in inside if t in fixed]
-        prefix = _common(known) if len(known) > 1 else ()
+        prefix = _common([fixed[t][:-1] for t in inside if t in fixed])
         if prefix and not any(t not in inside and name[: len(prefix)] == prefix for t, name in fixed.items()):
             homes[prefix] |= inside
     return homes

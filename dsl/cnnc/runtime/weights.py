@@ -6,6 +6,7 @@ import math
 import os
 import pickle
 import tempfile
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -80,7 +81,9 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
 
 def _read_pickle(path: Path) -> Any:
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:
         raise WeightsError(f"{path} cannot be read: {(error.strerror or str(error)).lower()}") from None
     except pickle.UnpicklingError as error:
@@ -90,7 +93,7 @@ def _read_pickle(path: Path) -> Any:
                 "only tensors are read: save `model.state_dict()`, with torch.save or as safetensors"
             ) from None
         raise WeightsError(f"{path} is no file that torch.save wrote") from None
-    except (RuntimeError, EOFError, ValueError, KeyError, IndexError, AttributeError, TypeError):
+    except Exception:  # what is not written by torch.save can raise anything
         raise WeightsError(f"{path} is no file that torch.save wrote, or it is damaged") from None
 
 

@@ -20,16 +20,17 @@ class Repeated(nn.Module):
     From image 8x16x16 to 16x16x16, without the batch.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, depth: int = 6) -> None:
         super().__init__()
+        self.depth = depth
         self.conv1 = nn.Conv2d(8, 16, 3, padding=1)
-        for i in range(1, 7):
+        for i in range(1, depth + 1):
             self.add_module(f"conv{i + 1}", nn.Conv2d(16, 16, 3, padding=1))
             self.add_module(f"batchnorm{i}", nn.BatchNorm2d(16))
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.conv1(x)  # 16x16x16
-        for i in range(1, 7):
+        for i in range(1, self.depth + 1):
             shortcut = self.get_submodule(f"conv{i + 1}")(x)
             shortcut = F.relu(self.get_submodule(f"batchnorm{i}")(shortcut))
             x = x + shortcut

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from ast import literal_eval
 from collections.abc import Callable
 from typing import Any
 
@@ -12,6 +13,9 @@ from cnnc.backends.torch.variables import Variables
 from cnnc.graph import Node
 from cnnc.layers.form import IN_CHANNELS, IN_SIZE, Arg, Call, Form, Raw, literal, write
 from cnnc.syntax import ast
+
+#: What PyTorch takes for an argument that is left out, where the layer's field does not say it (``pad=same`` may need none).
+_DEFAULTS: dict[str, Any] = {"padding": 0, "output_padding": 0, "dilation": 1, "groups": 1, "ceil_mode": False}
 
 
 class Calls(Variables):
@@ -54,15 +58,17 @@ class Calls(Variables):
         for key in keys:
             found = [dict(c.kwargs).get(key) for c in calls]
             present = next(a for a in found if a is not None)
-            filled = [a if a is not None else self._default(present, n) for a, n in zip(found, nodes, strict=True)]
-            kwargs.append((key, self._argument(filled, nodes, inputs, context, forward, texts)))
+            filled = [a if a is not None else self._default(present, n, key) for a, n in zip(found, nodes, strict=True)]
+            kwargs.append((key, self._argument(filled, nodes, inputs, context, forward, texts, key)))
         show = lambda arg: texts[id(arg)]  # noqa: E731
         self._kept = (args, kwargs)
         return Call(calls[0].name, tuple(args), tuple(kwargs), calls[0].infix), show
 
     @staticmethod
-    def _default(present: Arg, node: Node) -> Arg:
+    def _default(present: Arg, node: Node, key: str) -> Arg:
         """An argument that this occurrence leaves out because it is PyTorch's default."""
+        if key in _DEFAULTS:
+            return Arg(_DEFAULTS[key], present.field)
         if present.field is None or not hasattr(node.layer, present.field):
             raise Mismatch("an argument is not always there")
         value = getattr(node.layer, present.field)
@@ -71,7 +77,14 @@ class Calls(Variables):
         return Arg(value, present.field)
 
     def _argument(
-        self, args: list[Arg], nodes: list[Node], inputs: list[Value], context: Context, forward: bool, texts: dict[int, str]
+        self,
+        args: list[Arg],
+        nodes: list[Node],
+        inputs: list[Value],
+        context: Context,
+        forward: bool,
+        texts: dict[int, str],
+        key: str | None = None,
     ) -> Arg:
         """One argument in all occurrences: its text goes to ``texts``."""
         arg = Arg(args[0].value, args[0].field)
@@ -79,7 +92,7 @@ class Calls(Variables):
         name = args[0].field if len(fields) == 1 else None
         expr: ast.Expr | None = None
         values: list[Any] = [a.value for a in args]
-        hint = f"{nodes[0].op}_{name or 'value'}".replace(".", "_")
+        hint = key or f"{nodes[0].op}_{name or 'value'}".replace(".", "_")
         if name == IN_CHANNELS:
             expr, hint = inputs[0].known(), "in_channels" if inputs[0].channels is not None else f"{nodes[0].op}_channels"
         elif name == IN_SIZE:
@@ -91,10 +104,10 @@ class Calls(Variables):
                 expr = translate(written, [n.scope for n in nodes], context, self.resolve)
                 values = [_bare(v) for v in field_values]
         if any(isinstance(v, Raw) for v in values):
-            if len({v.text for v in values if isinstance(v, Raw)}) != 1 or not all(isinstance(v, Raw) for v in values):
-                raise Mismatch("a computed argument differs")
-            texts[id(arg)] = literal(values[0])
-            return arg
+            if all(isinstance(v, Raw) and v.text == getattr(values[0], "text", None) for v in values):
+                texts[id(arg)] = literal(values[0])
+                return arg
+            values, expr = [_numbers(v) for v in values], None
         if not all(plain(v) or v is None for v in values):
             texts[id(arg)] = literal(values[0])
             if any(v != values[0] for v in values):
@@ -181,3 +194,14 @@ class Calls(Variables):
 def _bare(value: Any) -> Any:
     """A field's value as a plain one: a size of equal numbers stays a tuple, an initialiser is left alone."""
     return tuple(value) if isinstance(value, tuple) else value
+
+
+def _numbers(value: Any) -> Any:
+    """The numbers that a computed argument is, as a list where it is several; Mismatch for anything else."""
+    if not isinstance(value, Raw):
+        return value
+    try:
+        made = literal_eval(value.text)
+    except (ValueError, SyntaxError):
+        raise Mismatch("a computed argument differs") from None
+    return list(made) if isinstance(made, tuple) else made

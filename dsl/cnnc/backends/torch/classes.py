@@ -190,6 +190,8 @@ class ClassWriter(Loops):
             self.settle(value)
         outer_branch = self.branch
         two = len(branches) == 2 and bool(joins) and inner.occurrences[0].graph.nodes[items[joins[0]]].op != "concat"  # type: ignore[index]
+        first = items[branches[0]] if branches else None
+        names = ("y", "shortcut") if not isinstance(first, Scope) or first.items else ("shortcut", "y")
         for number, k in enumerate(branches):
             column: list[Scope] = []
             for s in scopes:
@@ -198,7 +200,7 @@ class ClassWriter(Loops):
                     raise Mismatch("a merge has different branches")
                 column.append(item)
             there = self._at(column, inner)
-            default = ("y", "shortcut")[number] if two else f"branch{number + 1}"
+            default = names[number] if two else f"branch{number + 1}"
             self.branch = self._branch_name(default)
             self.last_statement = None
             self.items(there)

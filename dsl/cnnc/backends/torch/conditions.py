@@ -24,6 +24,8 @@ class Conditions(Instances):
         if len(sides) == 1:
             self.items(inner)
             return
+        if not any(s.items for s in scopes) and all(s.inputs and s.result == s.inputs[0] for s in scopes):
+            return  # nothing but facts that are expected
         statement = scopes[0].origin
         truths = [s.taken == 0 for s in scopes]
         outer = [s.parent for s in scopes if s.parent is not None]
@@ -123,7 +125,9 @@ class Conditions(Instances):
             return self.stored_name(said.id)
         if text in self.flags:
             return self.flags[text]
-        taken = next(s for s in scopes if s.items)
+        taken = next((s for s in scopes if s.items), None)
+        if taken is None:
+            raise Mismatch("a condition chooses between values that are there already")
         owner = next(o for o in inner.occurrences if o.scope is taken)
         item = taken.items[0]
         while isinstance(item, Scope) and item.kind in ("turn", "loop", "if", "merge", "branch") and item.items:

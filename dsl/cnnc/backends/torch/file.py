@@ -383,7 +383,8 @@ class File:
                 node = graph.nodes[item]
                 form = self.node_form(graph, node)
                 shape = node.shapes[0].rank if node.shapes else None
-                found.append((node.op, shape, form.before is None, form.call.name if form.call else None))
+                calls = [c for c in (form.call, form.module, form.before and form.before.call, form.after and form.after.call) if c]
+                found.append((node.op, shape, form.inits, tuple((c.name, tuple(k for k, _ in c.kwargs)) for c in calls)))
             else:
                 found.append((item.kind, id(item.origin), self._structure(graph, item)))
         return tuple(found)

@@ -279,8 +279,8 @@ class Instances(Modules):
             kept, self.skip = self.skip, self.skip | self.file.stripped
             self.items(inner)
             self.skip = kept
-            result = self.file.head_result(inner.occurrences[0].graph, scope)
-            text, probed = self.use(self.value_of([result] * len(context.occurrences), context))
+            results = [self.file.head_result(o.graph, o.scope) for o in inner.occurrences]
+            text, probed = self.use(self.value_of(results, context))
         ended = Value([], None, uses=1)
         name = ended.variable = self._free(ended, name)
         self.live[name] = ended

@@ -105,6 +105,8 @@ def docstring(paragraphs: list[str], indent: int) -> list[str]:
         if i:
             lines.append("")
         body = wrapped(paragraph, indent + (3 if i == 0 else 0))
+        if len(cleaned) == len(body) == 1:  # a single line keeps its closing quotes beside it, so it must not be too long for them
+            body = wrapped(paragraph, indent + 3, WIDTH - 3)
         lines += body
     lines[0] = '"""' + lines[0]
     return [pad + line if line else "" for line in lines] + [pad + '"""']

@@ -122,17 +122,17 @@ def _inputs(writer: ClassWriter, context: Context) -> list[str]:
     graph = writer.instances[0].graph
     inputs = graph.inputs
     names: list[str] = []
-    for node in inputs:
+    for k, node in enumerate(inputs):
         name = "x" if len(inputs) == 1 else variable(node.name or node.path)
         while name in names:
             name += "_"
         names.append(name)
         assert node.shapes is not None
-        value = Value([g.nodes[node.id].shapes[0] for g in writer.file.graphs if g.nodes[node.id].shapes is not None], None, name)  # type: ignore[index]
-        ref = Ref(node.id)
-        value.uses = writer.reads(ref, context)
+        value = Value([s[0] for g in writer.file.graphs if (s := g.inputs[k].shapes) is not None], None, name)
+        refs = [Ref(o.graph.inputs[k].id) for o in context.occurrences]
+        value.uses = writer.most_reads(refs, context)
         writer.live[name] = value
-        writer.bind([ref] * len(context.occurrences), value, context)
+        writer.bind(refs, value, context)
     return names
 
 
@@ -242,8 +242,8 @@ def _network(file: File, writer: ClassWriter, context: Context, inputs: list[str
     lines += _indented(constructor, 8, probe, writer.fix_indices)
     given = ", ".join(f"{n}: Tensor" for n in inputs)
     heads = [name for _, name in writer.heads]
-    refs = file.output_refs(graph)
-    values = [writer.value_of([r] * len(context.occurrences), context) for r in refs]
+    columns = zip(*(file.output_refs(o.graph) for o in context.occurrences), strict=True)
+    values = [writer.value_of(list(column), context) for column in columns]
     texts = [writer.use(v) for v in values]
     kind = "Tensor" if len(texts) == 1 else f"tuple[{', '.join(['Tensor'] * len(texts))}]"
     every = [f"tuple[{', '.join(['Tensor'] * (len(texts) + len(heads)))}]"] if heads else []
