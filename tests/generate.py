@@ -444,7 +444,7 @@ class Program:
                 target = name
                 ways = ["identity", "identity", "{p}", "{k} -> {p}", "if", "body"]
             else:
-                target = self.rng.choice([n for n in kept.numbers] or ["4"]) if self.chance(0.5) else "4"
+                target = self.rng.choice(kept.numbers or ["4"]) if self.chance(0.5) else "4"
                 ways = ["{p}", "{k} -> {p}", "if", "body"]
             for _ in range(self.rng.randint(1, 3)):
                 body += self.sum_branch(kept, flow, depth, self.rng.choice(ways), target, project)
@@ -498,7 +498,7 @@ class Program:
 
     def residual(self, scope: Scope, flow: Flow, depth: int) -> tuple[list[str], Flow]:
         """The block of He et al., with its condition."""
-        w = self.rng.choice([n for n in scope.numbers] or ["4"])
+        w = self.rng.choice(scope.numbers or ["4"])
         self.layers += 3
         if flow.vector:
             return [f"add {{ linear({w}) -> relu -> linear({w}); if flow.channels != {w} {{ linear({w}) }} else {{ identity }} }}"], flow
@@ -795,7 +795,7 @@ def program(seed: int) -> tuple[str, Checked]:
         drawn = Program(seed * 1000 + draw).text()
         plain = drawn.replace("@:", "")
         checked = analysed(plain, f"seed{seed}.cnn")
-        if checked is None or len(checked.graph.layers) > 160:
+        if checked is None or len(checked.graph.layers) > 160 or checked.totals.params > 300_000 or checked.totals.macs > 30_000_000:
             continue
         text = _annotated(drawn, checked)
         again = analysed(text, f"seed{seed}.cnn")

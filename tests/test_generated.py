@@ -71,8 +71,9 @@ def test_the_module_computes_the_graph(seed):
     assert buffers(module) == totals.buffers + totals.aux_buffers
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         made = run(module.eval(), inputs)
-    unrun = sum(checked.facts[n.id].macs for n in graph.unread() if not aux(n))  # layers that nothing reads are not run
-    assert counter.get_total_flops() / 2 / BATCH == totals.macs - unrun
+    # A layer that nothing reads is left out, unless another instance of its class needs it.
+    unread = sum(checked.facts[n.id].macs for n in graph.unread() if not aux(n))
+    assert totals.macs - unread <= counter.get_total_flops() / 2 / BATCH <= totals.macs
     assert [tuple(t.shape[1:]) for t in made] == [tuple(graph.shape(o.ref)) for o in graph.outputs]
 
     reference = Interpreter(checked, module)

@@ -27,9 +27,9 @@ COUNT = int(os.environ.get("MUTATIONS", "1000")) // 10
 
 _TOKEN = re.compile(r'"[^"\n]*"|#[^\n]*|\w+|->|\.\.|[=!<>]=|\*\*|//|\s+|.')
 _PIECES = """
-    -> = == { } ( ) [ ] , ; : . .. + - * / // % ** < <= and or not if else for in repeat let module default expect head input output
-    network block from import as by concat add mul relu conv maxpool linear flatten identity split crop_like 0 1 -1 2 3x3 0x0 1e9 99999999999
-    1e400 in flow in.channels true same "text" ' @ é 名 on towers exchange train x y 3x(1+2) a[0] b[0][1] range(9) 2**62 1.5 #
+    -> = == { } ( ) [ ] , ; : . .. + - * / // % ** < <= and or not if else for in repeat let module default expect head input output network
+    block from import as by concat add mul relu conv maxpool linear flatten identity split crop_like 0 1 -1 2 3x3 0x0 1e9 99999999999 1e400
+    in flow in.channels true same "text" ' @ é 名 on towers exchange train x y 3x(1+2) a[0] b[0][1] range(9) 2**62 1.5 #
 """.split()
 
 

@@ -59,12 +59,12 @@ class Checked:
         return count_facts.receptive_field(self.graph, self.facts)
 
 
-def check(built: Built, earlier: tuple[Diagnostic, ...] = ()) -> Checked:
-    """The facts of a network and every problem; ``earlier`` are problems of the stages before."""
+def check(built: Built) -> Checked:
+    """The facts of a network and every problem, those of the stages before included."""
     graph = built.graph
     facts = count_facts.count(graph)
     checked = Checked(graph, facts, ())
-    problems = [*earlier, *built.problems]
+    problems = list(built.problems)
     problems += _refused(graph)
     problems += _never_read(graph)
     problems += _annotations(graph)

@@ -128,8 +128,8 @@ class _Facts(Evaluator):
         scope: Scope | None = self.scope
         while scope is not None:
             base = f"{scope.path}.{name}" if scope.path else name
-            for path in (base, base + self.turns):
-                found = [n for n in graph.layers if n.path == path or n.path.startswith((path + ".", path + "["))]
+            for path in (base + self.turns, base):
+                found = [n for n in graph.layers if n.path == path or n.path.startswith(path + ".")]
                 if found:
                     return found
             scope = None if scope.parent is None else _owner(scope.parent)

@@ -12,13 +12,11 @@ from cnnc.cli.forms import bytes_text, escaped, markdown
 from cnnc.cli.table import Column, Row, print_table
 from cnnc.sweep.condition import FACTS
 from cnnc.sweep.run import Row as Found
+from cnnc.sweep.scatter import MOST_SERIES
 from cnnc.sweep.space import Dimension, Space, Variant
 
 #: The facts of a table for people, and their titles; CSV and JSON have all.
 _TITLES = {"params": "params", "macs": "MACs", "depth": "depth", "layers": "layers", "memory": "memory", "receptive_field": "RF"}
-
-#: Series of a plot: as many values as can be told apart.
-_MOST_SERIES = 20
 
 
 def names(space: Space) -> list[str]:
@@ -80,7 +78,7 @@ class Table:
     def _series(self) -> int | None:
         """The dimension that the marks of a plot tell apart: the first with a few values, the networks before all."""
         for k, dimension in enumerate(self.space.dimensions):
-            if 1 < len(dimension.values) <= _MOST_SERIES:
+            if 1 < len(dimension.values) <= MOST_SERIES:
                 return k
         return None
 

@@ -72,10 +72,10 @@ def adapt(source: str, spec: str, output: str, force: bool, as_json: bool, choic
     """Map another implementation's weights onto a spec's layers.
 
     IN is a state dict: a .pth or .pt file of tensors, or safetensors. Its modules are matched with
-    the layers by order, kind and shape; where the keys are the same, by these. A mapping that is
-    incomplete or ambiguous is refused, with the first place where the two sides part. As order
-    counts what the data flow says: branches side by side may come in any. Where their shapes are
-    the same too, the names in other instances of the block tell them apart, or nothing does.
+    the layers by order, kind and shape, or by their keys where these are the same. Order means that
+    a layer comes after those that it reads: branches side by side may come in any. Where that leaves
+    a choice, names decide, such as those in other instances of the same block. A mapping that is
+    incomplete, or still ambiguous, is refused with the first place where the two sides part.
 
     Weights that fit do not prove the same function. ResNet v1 and v1.5 have equal keys and shapes,
     and differ in a stride; the epsilon of a normalisation, rounding (ceil_mode) and padding leave no

@@ -25,7 +25,7 @@ class Raw:
     text: str
 
 
-@record
+@dataclass(frozen=True, slots=True)
 class Arg:
     """One argument of a call: its value, and where it comes from.
 

@@ -35,7 +35,7 @@ def signature(kind: type[Layer]) -> str:
 def _default(value: Any) -> str:
     if isinstance(value, str):
         return value
-    return describe(round(value, 4) if isinstance(value, float) else value)
+    return f"{value:.4g}" if isinstance(value, float) else describe(value)
 
 
 def manual() -> str:

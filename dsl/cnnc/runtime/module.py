@@ -19,12 +19,13 @@ _numbers = itertools.count(1)
 
 def build_module(checked: Checked) -> nn.Module:
     """The network as an ``nn.Module`` with freshly initialised weights. Raises CnncError when it cannot be emitted."""
-    return construct(emit(checked, "torch"), checked.graph.name)
+    return construct(emit(checked, "torch"))
 
 
-def construct(text: str, name: str, given: Mapping[str, Any] | None = None) -> nn.Module:
-    """The network class ``name`` of an emitted text, constructed. ``given`` are names that the text may use beside its own."""
-    found = execute(text, given)[name]()
+def construct(text: str, given: Mapping[str, Any] | None = None) -> nn.Module:
+    """The network of an emitted text, constructed: the class that it exports. ``given`` are names that it may use beside its own."""
+    names = execute(text, given)
+    found = names[names["__all__"][0]]()
     assert isinstance(found, nn.Module)
     return found
 

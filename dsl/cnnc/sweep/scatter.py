@@ -73,7 +73,7 @@ def axis(values: Sequence[float], start: float, end: float) -> Axis:
 
 
 def _ticks(low: float, high: float) -> list[float]:
-    rough = (high - low) / 5
+    rough = (high - low) / 7
     power = 10.0 ** math.floor(math.log10(rough))
     step = next(power * k for k in (1, 2, 2.5, 5, 10) if power * k >= rough * 0.999)
     first = math.ceil(low / step - 1e-9)
@@ -166,8 +166,7 @@ def _y_axis(x: Axis, y: Axis, label: str) -> Iterator[str]:
 
 
 def _point(point: Point, x: Axis, y: Axis, colour: str, shape: str) -> str:
-    style = f'fill="{colour}" fill-opacity="0.8" stroke="#ffffff" stroke-width="0.6"'
-    return f"<g {style}><title>{escape(point.title)}</title>{_mark(shape, x(point.x), y(point.y))}</g>"
+    return f'<g fill="{colour}" fill-opacity="0.7"><title>{escape(point.title)}</title>{_mark(shape, x(point.x), y(point.y))}</g>'
 
 
 def _mark(shape: str, x: float, y: float) -> str:
@@ -184,7 +183,7 @@ def _legend(styles: dict[str, tuple[str, str]]) -> Iterator[str]:
     for k, (name, (colour, shape)) in enumerate(styles.items()):
         y = _TOP + _LINE * k + 8
         shown = name if len(name) <= _LONGEST_NAME else name[: _LONGEST_NAME - 1] + "…"
-        yield f'<g fill="{colour}" fill-opacity="0.8"><title>{escape(name)}</title>{_mark(shape, _WIDTH + 8, y)}</g>'
+        yield f'<g fill="{colour}" fill-opacity="0.7"><title>{escape(name)}</title>{_mark(shape, _WIDTH + 8, y)}</g>'
         yield f'<text x="{_WIDTH + 22}" y="{y + 4}" fill="#222222">{escape(shown)}</text>'
 
 

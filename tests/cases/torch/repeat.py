@@ -31,7 +31,7 @@ class Repeated(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         x = self.conv1(x)  # 16x16x16
         for i in range(1, self.depth + 1):
-            shortcut = self.get_submodule(f"conv{i + 1}")(x)
-            shortcut = F.relu(self.get_submodule(f"batchnorm{i}")(shortcut))
-            x = x + shortcut
+            y = self.get_submodule(f"conv{i + 1}")(x)
+            y = F.relu(self.get_submodule(f"batchnorm{i}")(y))
+            x = x + y
         return x

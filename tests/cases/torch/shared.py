@@ -44,5 +44,5 @@ class Shared(nn.Module):
         x = F.relu(self.eye(right))  # 8x16x16
         branch1 = F.relu(self.eye(left))
         x = torch.cat([branch1, x], 1)  # 16x16x16
-        out: Tensor = self.tail(x, self.eye)  # 8x16x16
-        return out
+        result: Tensor = self.tail(x, self.eye)  # 8x16x16
+        return result

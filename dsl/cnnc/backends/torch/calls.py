@@ -149,8 +149,10 @@ class Calls(Variables):
                 expr = part if expr is None else ex.add(expr, part)
         elif source is not None and all(source in n.written for n in nodes):
             expr = translate(nodes[0].written[source].value, [n.scope for n in nodes], context, self.resolve)
-        elif source is None and shapes[0].rank == 0 and len(inputs) == 1:
-            expr = self._numel(inputs[0])
+        elif source is None and len(inputs) == 1:
+            kept = inputs[0].known()
+            same = kept is not None and self.holds(kept, counts, context)
+            expr = kept if same and shapes[0].rank else self._numel(inputs[0])
         if expr is not None and self.holds(expr, counts, context):
             return expr
         return ex.number(counts[0]) if len(set(counts)) == 1 else None

@@ -34,6 +34,9 @@ class ClassWriter(Loops):
             self.merge(context)
         else:
             self.items(context)
+        partly = any(r is None for refs in self.capture_refs for r in refs)
+        if partly or any(len(uses) < len(self.instances) for uses in self.borrowed.values()):
+            raise Mismatch("only some instances read something from around")
         refs = [self.file.head_result(o.graph, o.scope) if o.scope.kind == "head" else o.scope.result for o in self.instances]
         if self.kind != "network" and all(r is not None for r in refs):
             self.result = self.value_of([r for r in refs if r is not None], context)
@@ -190,8 +193,7 @@ class ClassWriter(Loops):
             self.settle(value)
         outer_branch = self.branch
         two = len(branches) == 2 and bool(joins) and inner.occurrences[0].graph.nodes[items[joins[0]]].op != "concat"  # type: ignore[index]
-        first = items[branches[0]] if branches else None
-        names = ("y", "shortcut") if not isinstance(first, Scope) or first.items else ("shortcut", "y")
+        names = ("shortcut", "y") if two and self._passes(items[branches[0]], inner) else ("y", "shortcut")
         for number, k in enumerate(branches):
             column: list[Scope] = []
             for s in scopes:
@@ -212,6 +214,12 @@ class ClassWriter(Loops):
             if len(nodes) != len(scopes):
                 raise Mismatch("a merge has different branches")
             self.op(nodes, inner)
+
+    @staticmethod
+    def _passes(branch: int | Scope, inner: Context) -> bool:
+        """Whether a branch gives on what it gets."""
+        nodes = inner.occurrences[0].graph.nodes
+        return isinstance(branch, Scope) and all(isinstance(i, int) and nodes[i].op == "identity" for i in branch.items)
 
     def _branch_name(self, name: str) -> str:
         holder = self.live.get(name)

@@ -143,8 +143,12 @@ def rebuild(e: ast.Expr, change: Callable[[ast.Expr], ast.Expr | None]) -> ast.E
             return None
         parts.append(changed)
     match e:
+        case ast.Unary("not", _, _) if isinstance(parts[0], ast.Boolean):
+            return constant(not parts[0].value)
         case ast.Unary():
             return ast.Unary(e.op, parts[0], e.span)
+        case ast.Binary("and" | "or", _, _, _) if isinstance(parts[0], ast.Boolean):
+            return parts[1] if parts[0].value is (e.op == "and") else parts[0]
         case ast.Binary("+" | "-", _, _, _) if isinstance(parts[1], ast.Number) and isinstance(parts[1].value, int):
             return add(parts[0], number(parts[1].value if e.op == "+" else -parts[1].value))
         case ast.Binary("*", _, _, _):
@@ -155,6 +159,8 @@ def rebuild(e: ast.Expr, change: Callable[[ast.Expr], ast.Expr | None]) -> ast.E
         case ast.Binary():
             return ast.Binary(e.op, parts[0], parts[1], e.span)
         case ast.Choose():
+            if isinstance(parts[1], ast.Boolean):
+                return parts[0] if parts[1].value else parts[2]
             return ast.Choose(parts[1], parts[0], parts[2], e.span)
         case ast.ListLiteral():
             return ast.ListLiteral(tuple(parts), e.span)

@@ -76,7 +76,7 @@ class File:
 
     def _reserved(self) -> frozenset[str]:
         """Names of the file's top level, which no variable may hide: helpers and classes."""
-        found = {"divisible", "initialised", "out"}
+        found = {"divisible", "initialised", "result"}
         for form in self._forms.values():
             step: list[Form | None] = [form]
             while step:
@@ -84,7 +84,7 @@ class File:
                 if at is not None:
                     found.update(h.name for h in at.helpers)
                     step += [at.before, at.after]
-        self.names |= found - {"out"}
+        self.names |= found - {"result"}
         for group in self._groups.values():
             found.add(self.wanted_name(group[0].scope))
         return frozenset(found)

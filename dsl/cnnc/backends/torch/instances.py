@@ -166,7 +166,8 @@ class Instances(Modules):
         scopes = [o.scope for o in inner.occurrences]
         keyword = False
         for param in writer.signature():
-            values = [param.values[writer.index[id(s)]] for s in scopes]
+            free = next((v for v in param.values if v is not None), None)  # for instances that never use it, as good as any
+            values = [free if v is None else v for v in (param.values[writer.index[id(s)]] for s in scopes)]
             expr = self._given(param, scopes, context, inlet)
             hint = param.spec or param.hint or param.name
             said = self.express(values, expr, context, hint)

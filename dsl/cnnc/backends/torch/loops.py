@@ -137,6 +137,8 @@ class Loops(Conditions):
         index = self._loop_variable(statement, there, turns)
         entry_refs = [o.scope.inputs[0] for o in inner.occurrences]
         entry = self.value_of(entry_refs, inner)
+        if entry.variable == "_":
+            raise Mismatch("nothing computes what flows into the loop")
         self.settle(entry)
         carried, start = self._carried(entry, inner, there)
         value = Value([s for t in turns if (s := t.graph.shape(t.scope.inputs[0])) is not None], carried, "x" if self.chain else None)
@@ -241,8 +243,8 @@ class Loops(Conditions):
         """A loop's variable; it may stand in ``forward`` too, so it hides none of the values there."""
         values = {self.local(name.partition("[")[0]) for o in self.instances for name in o.graph.value_names.values()}
         values |= {self.local(n.name) for o in self.instances for n in o.graph.inputs if n.name} | self.taken
-        clash = spec in values or re.fullmatch(r"[u-z]|y\d+|shortcut\d*|branch\d+|out_*", spec)
-        return self.python_name(f"{spec}_" if clash else spec, f"loop {id(statement)} {spec}")
+        clash = spec in values or re.fullmatch(r"[u-z]|y\d+|shortcut\d*|branch\d+|result_*", spec)
+        return self.python_name(f"{spec}_value" if clash else spec, f"loop {id(statement)} {spec}")
 
     def _carried(self, entry: Value, inner: Context, there: Context) -> tuple[ast.Expr | None, str | None]:
         """The channels at the start of a turn: the same expression in every turn, or a variable that the loop carries."""

@@ -157,7 +157,7 @@ def _indented(lines: list[Line], base: int, probe: bool, fix: Any) -> list[str]:
 
 def _annotation(values: list[Any]) -> str:
     """The type of a constructor argument, from its values."""
-    kinds = list(dict.fromkeys(_type(v) for v in values))
+    kinds = list(dict.fromkeys(_type(v) for v in values if v is not None))
     if "float" in kinds and "int" in kinds:
         kinds.remove("int")
     return " | ".join(kinds)
@@ -216,7 +216,7 @@ def _class(writer: ClassWriter, probe: bool) -> list[str]:
 def _returned(lines: list[Line], text: str, probed: str, takes_x: bool, comment: str = "") -> list[Line]:
     """The lines with the return of a value; its type must be known to be a tensor, as that of an argument ``x`` is."""
     last = lines[-1] if lines else None
-    target = "x" if takes_x else "out: Tensor"
+    target = "x" if takes_x else "result: Tensor"
     result = target.partition(":")[0]
     if last is not None and last.depth == 0 and last.text.startswith(f"{text} = "):
         start = len(text) + 3
@@ -276,7 +276,7 @@ def _network_body(writer: ClassWriter, values: list[Value], texts: list[tuple[st
         if text.isidentifier() and (len(texts) > 1 or (takes_x and text == "x")):
             names.append(text)
             continue
-        target = "x" if takes_x and len(texts) == 1 else "out: Tensor" if len(texts) == 1 else f"out{k + 1}"
+        target = "x" if takes_x and len(texts) == 1 else "result: Tensor" if len(texts) == 1 else f"result{k + 1}"
         body.append(Line(0, f"{target} = {text}", f"{target} = {probed}", comments[k]))
         names.append(target.partition(":")[0])
     both = ", ".join([*names, *heads])
