@@ -104,7 +104,7 @@ def _folded(columns: Sequence[Column], rows: Iterable[Row], widths: Sequence[int
             table.add_row(*map(Text, row.cells), style=row.style)
         else:
             table.add_section()
-    console = Console(highlight=False, no_color=not colourful(sys.stdout) or None)
+    console = Console(highlight=False, color_system="auto" if colourful(sys.stdout) else None)
     console.width = max(room, least - 1)
     console.print(table, crop=False)
 

@@ -219,13 +219,14 @@ def _layers(checked: Checked, nodes: list[Node], events: list[_Event], when: str
     ran: dict[str, list[_Event]] = defaultdict(list)
     for event in events:
         ran[event.path].append(event)
+    unread = {n.id for n in checked.graph.unread()}
     wanted: dict[str, list[Node]] = defaultdict(list)
     for node in nodes:
         wanted[key_path(node.path)].append(node)
     for path, uses in wanted.items():
         found = ran.get(path, [])
-        if not found and all(n.op == "identity" for n in uses):
-            continue  # it computes nothing, so code may name the value itself
+        if not found and all(n.op == "identity" or n.id in unread for n in uses):
+            continue  # what computes nothing, or nothing that anyone reads, need not run
         if len(found) != len(uses):
             times = "not at all" if not found else f"{len(found)} times"
             yield Mismatch(uses[0].path, f"runs {when}", f"{len(uses)} time{'s' if len(uses) != 1 else ''}", times)

@@ -61,7 +61,6 @@ class Calls(Variables):
             filled = [a if a is not None else self._default(present, n, key) for a, n in zip(found, nodes, strict=True)]
             kwargs.append((key, self._argument(filled, nodes, inputs, context, forward, texts, key)))
         show = lambda arg: texts[id(arg)]  # noqa: E731
-        self._kept = (args, kwargs)
         return Call(calls[0].name, tuple(args), tuple(kwargs), calls[0].infix), show
 
     @staticmethod
