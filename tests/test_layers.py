@@ -24,6 +24,7 @@ from cnnc.layers import KINDS, Layer
 from cnnc.layers.base import EVERYTHING
 from cnnc.layers.form import Arg, Form, write
 from cnnc.layers.init import Init
+from cnnc.layers.manual import manual
 from cnnc.shapes import Shape, ShapeError
 from oracle import HEADER, Built, buffers, convolve, helpers_of, macs, parameters, patches, positions, results, tensorflow_same
 
@@ -344,6 +345,9 @@ CASES: dict[str, Callable[[Draw], Case]] = {
     "add": arithmetic,
     "mul": arithmetic,
 }
+
+# A kind that needs no arguments is tried as it stands, on any input; a line above says how to vary it.
+CASES |= {k: nothing for k, kind in KINDS.items() if k not in CASES and not any(f.is_required() for f in kind.model_fields.values())}
 
 
 def layer(keyword: str, **args: Any) -> Layer:
@@ -994,6 +998,11 @@ def test_every_kind_is_documented() -> None:
         assert "Source:" in kind.__doc__ or keyword == "input", keyword
         first = kind.__doc__.splitlines()[0]
         assert first.count(".") or first.endswith(","), keyword
+
+
+def test_manual_is_up_to_date() -> None:
+    page = Path(__file__).parents[1] / "docs" / "operators.md"
+    assert page.read_text(encoding="utf-8") == manual(), "run `make docs`"
 
 
 def test_signatures_follow_the_language() -> None:
