@@ -142,6 +142,14 @@ class Sigmoid(_Activation, keyword="sigmoid", role="activation"):
     module = "nn.Sigmoid"
 
 
+class Softsign(_Activation, keyword="softsign", role="activation"):
+    """``x / (1 + |x|)``: like tanh, with slower tails. The shape stays. Source: Glorot & Bengio 2010, section 3."""
+
+    function = "F.softsign"
+    module = "nn.Softsign"
+    work = 3
+
+
 class HardSigmoid(_Activation, keyword="hardsigmoid", role="activation"):
     """A sigmoid of straight lines: ``min(max(x + 3, 0), 6) / 6``. The shape stays. Source: Howard et al. 2019, section 5.2."""
 
