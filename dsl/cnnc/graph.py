@@ -229,7 +229,7 @@ class Graph:
             return []
         import networkx as nx
 
-        graph = nx.DiGraph()
+        graph: nx.DiGraph[int | str] = nx.DiGraph()
         graph.add_nodes_from(range(len(self.nodes)))
         graph.add_edges_from((ref.node, node.id) for node in self.nodes for ref in node.inputs)
         graph.add_edges_from((k, "result") for k in kept)
