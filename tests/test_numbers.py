@@ -370,7 +370,7 @@ def test_googlenet_with_keras_padding(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_unet_on_a_small_tile() -> None:
     """The published tile costs 150 billion multiplications; the smallest that goes through is 188 cells wide and leaves 4."""
     text = Path(specs_dir() / "unet.cnn").read_text(encoding="utf-8")
-    text = text.replace("1024x28x28", "1024x4x4").replace("2x388x388", "2x4x4")
+    text = text.replace("1024x28x28", "1024x4x4").replace("(classes)x388x388", "2x4x4")
     module, weights, image = prepared(cnnc.parse(text, network="UNet", input=(1, 188, 188)))
     with torch.no_grad():
         close(module(image), unet(weights, image))
