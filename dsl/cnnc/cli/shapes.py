@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cnnc.cli.common import ERRORS, Choice, analyse, is_error, json_option, open_spec, print_json, refuse, report, spec_options
+from cnnc.cli.forms import bytes_text
 
 if TYPE_CHECKING:
     from cnnc.check import Checked
@@ -159,7 +160,7 @@ def _footer(checked: Checked, sums: Sums) -> list[tuple[str, str]]:
 
     totals = checked.totals
     least = "at least " if sums.partial else ""
-    found = [("parameters", f"{least}{totals.params:,} ({_bytes(BYTES * totals.params)} in float32)")]
+    found = [("parameters", f"{least}{totals.params:,} ({bytes_text(BYTES * totals.params)} in float32)")]
     if totals.aux_params:
         found[0] = ("parameters", f"{found[0][1]}, and {totals.aux_params:,} in auxiliary heads")
     if totals.buffers:
@@ -169,8 +170,8 @@ def _footer(checked: Checked, sums: Sums) -> list[tuple[str, str]]:
     found.append(
         (
             "activations",
-            f"{least}{totals.activation:,} numbers ({_bytes(BYTES * totals.activation)}) in all, "
-            f"{peak:,} ({_bytes(BYTES * peak)}) at most alive at once",
+            f"{least}{totals.activation:,} numbers ({bytes_text(BYTES * totals.activation)}) in all, "
+            f"{peak:,} ({bytes_text(BYTES * peak)}) at most alive at once",
         )
     )
     field = _receptive_field(checked)
@@ -192,13 +193,3 @@ def _receptive_field(checked: Checked) -> str | None:
                 "where branches do not line up" if "?" in jump else f"{jump} cells apart"
             )
     return None
-
-
-def _bytes(count: int) -> str:
-    """A number of bytes as people say it, in powers of ten."""
-    size = float(count)
-    for unit in ("bytes", "kB", "MB", "GB"):
-        if size < 1000:
-            return f"{size:.0f} {unit}" if unit == "bytes" else f"{size:.1f} {unit}"
-        size /= 1000
-    return f"{size:,.1f} TB"

@@ -10,7 +10,6 @@ from cnnc.backends.torch.layout import WIDTH
 from cnnc.backends.torch.names import variable
 from cnnc.backends.torch.values import Context, Line, Mismatch, Value, translate
 from cnnc.graph import Scope
-from cnnc.shapes import Shape
 from cnnc.syntax import ast
 
 
@@ -57,7 +56,7 @@ class Conditions(Instances):
         for value, _ in before:  # what is left for later, whichever side was taken
             value.uses = left[id(value)]
         self._write_sides(flag, parts)
-        value = Value(self._if_shapes(inner), None, "x") if self.chain else self._join_sides(flag, parts, inner)
+        value = Value(self._shapes(inner), None, "x") if self.chain else self._join_sides(flag, parts, inner)
         value.channels = self._side_channels(parts, inner)
         for o in inner.occurrences:
             if o.scope.result is not None:
@@ -65,21 +64,12 @@ class Conditions(Instances):
         self.last_statement = None
 
     def _side_channels(self, parts: dict[bool, tuple[list[Line], list[Line], Value | None]], inner: Context) -> ast.Expr | None:
-        counts = [s.channels for s in self._if_shapes(inner)]
+        counts = [s.channels for s in self._shapes(inner)]
         for _, _, value in parts.values():
             made = value.known() if value is not None else None
             if made is not None and self.holds(made, counts, inner):
                 return made
         return ex.number(counts[0]) if len(set(counts)) == 1 else None
-
-    def _if_shapes(self, inner: Context) -> list[Shape]:
-        found = []
-        for o in inner.occurrences:
-            shape = o.graph.shape(o.scope.result) if o.scope.result is not None else None
-            if shape is None:
-                raise Mismatch("a condition has no result")
-            found.append(shape)
-        return found
 
     def _side(self, inner: Context, members: list[int]) -> tuple[list[Line], list[Line], Value | None]:
         """One side of a condition, written apart: constructor lines, forward lines, result."""
@@ -156,7 +146,7 @@ class Conditions(Instances):
         then, other = parts[True], parts[False]
         if then[2] is None or other[2] is None:
             raise Mismatch("a side of a condition has no value")
-        value = Value(self._if_shapes(inner))
+        value = Value(self._shapes(inner))
         result = inner.occurrences[0].scope.result
         assert result is not None
         value.uses = max(self.reads(o.scope.result, self._only(inner, k)) for k, o in enumerate(inner.occurrences) if o.scope.result)
